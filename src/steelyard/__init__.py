@@ -1,0 +1,53 @@
+"""Steelyard weighs what goes into a model's context against what goes into its weights.
+
+>>> import steelyard
+>>> task = steelyard.load_task("examples/tickets/task.toml")  # doctest: +SKIP
+>>> verdict = steelyard.weigh(task)  # doctest: +SKIP
+
+Importing this module is cheap: nothing heavy is loaded before a verb needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steelyard.core import Answer, Example, Recipe, System, Task, Trial, Verdict
+    from steelyard.errors import SteelyardError
+    from steelyard.lifecycle import weigh
+    from steelyard.tasks import load_task
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Answer": "core",
+    "Example": "core",
+    "Recipe": "core",
+    "System": "core",
+    "Task": "core",
+    "Trial": "core",
+    "Verdict": "core",
+    "SteelyardError": "errors",
+    "load_task": "tasks",
+    "weigh": "lifecycle",
+}
+
+__all__ = [
+    "Answer",
+    "Example",
+    "Recipe",
+    "SteelyardError",
+    "System",
+    "Task",
+    "Trial",
+    "Verdict",
+    "load_task",
+    "weigh",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

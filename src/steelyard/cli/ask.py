@@ -1,0 +1,39 @@
+"""`steelyard ask`."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from steelyard.cli.options import HOME, HomePath, TargetColumn, TaskPath, open_task
+from steelyard.errors import WorkError
+from steelyard.lifecycle import chosen_system, open_home
+
+
+def command(
+    path: TaskPath,
+    text: Annotated[str, typer.Argument(help="The input; - reads it from standard input.")],
+    target: TargetColumn = None,
+    home: HomePath = HOME,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer with its usage.")] = False,
+) -> None:
+    """Answer with the system that the task's verdict chose."""
+    task = open_task(path, target)
+    if text == "-":
+        text = sys.stdin.read()
+    with open_home(home, create=False) as opened:
+        chosen = chosen_system(task, opened)
+    answer = chosen.system.answer(text)
+    if answer.error is not None:
+        raise WorkError(f"{chosen.system.recipe.name} could not answer: {answer.error}")
+    if json:
+        body = {"recipe": chosen.system.recipe.name, **asdict(answer)}
+        sys.stdout.write(json_module.dumps(body, ensure_ascii=False) + "\n")
+        return
+    if not answer.valid:
+        sys.stderr.write("warning: the answer does not have the form that the task asks for\n")
+    sys.stdout.write(answer.text + "\n")

@@ -1,0 +1,124 @@
+"""What is running, how far, and the scores as they come: a live table on standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from steelyard.lifecycle.events import (
+    Ended,
+    Event,
+    Listener,
+    Measured,
+    Planned,
+    Started,
+    Training,
+)
+
+REFRESH_PER_SECOND = 4
+
+
+@dataclass
+class Line:
+    """One recipe in the table."""
+
+    state: str = "waiting"
+    score: str = ""
+    style: str = "dim"
+    started: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Board:
+    """Keeps the lines up to date; rich asks it for a table several times a second."""
+
+    task: str = ""
+    lines: dict[str, Line] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def hear(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, Planned):
+            self.lines = {name: Line() for name in event.recipes}
+            self.task = (
+                f"{event.task}: {event.num_train} train, {event.num_dev} dev, {event.num_test} "
+                f"test. Differences above {event.minimum_detectable_difference:.2f} are likely "
+                "to be seen."
+            )
+        elif isinstance(event, Started):
+            self.lines[event.recipe] = Line("building", style="bold", started=time.monotonic())
+        elif isinstance(event, Training):
+            self.lines[event.recipe].state = _training(event)
+        elif isinstance(event, Measured):
+            line = self.lines[event.recipe]
+            line.state = f"{event.split} {event.done}/{event.total}"
+            line.style = "bold"
+            if event.score is not None and event.split == "dev":
+                line.score = f"{event.score:.3f}"
+        else:
+            self._end(event)
+
+    def _end(self, event: Ended) -> None:
+        report, line = event.report, self.lines[event.report.name]
+        if line.started is not None:
+            line.seconds, line.started = time.monotonic() - line.started, None
+        line.state, line.style = report.status, "" if report.dev else "red"
+        if report.dev is not None:
+            low, high = report.dev.interval
+            line.score = f"{report.dev.score:.3f} [{low:.2f}, {high:.2f}]"
+        elif report.why:
+            line.state = f"{report.status}: {report.why}"
+
+    def __rich__(self) -> Table:
+        now = time.monotonic()
+        table = Table(
+            box=None,
+            title=Text(self.task),
+            title_justify="left",
+            title_style="",
+            caption=Text(f"{_clock(now - self.started)} so far; Ctrl-C keeps what is done"),
+            caption_justify="left",
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+        )
+        table.add_column("recipe", no_wrap=True)
+        table.add_column("score on dev", no_wrap=True, min_width=20)
+        table.add_column("time", justify="right", no_wrap=True)
+        table.add_column("state", overflow="ellipsis", no_wrap=True)
+        for name, line in self.lines.items():
+            seconds = line.seconds if line.started is None else now - line.started
+            clock = _clock(seconds) if seconds else ""
+            table.add_row(name, line.score, clock, Text(line.state), style=line.style or None)
+        return table
+
+
+@contextmanager
+def watch() -> Iterator[Listener]:
+    """A listener that shows a live table, or nothing where standard error is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    board = Board()
+    with Live(board, console=console, refresh_per_second=REFRESH_PER_SECOND, transient=True):
+        yield board.hear
+
+
+def _training(event: Training) -> str:
+    progress = event.progress
+    loss = "" if progress.train_loss is None else f", loss {progress.train_loss:.3f}"
+    held = "" if progress.held_out_loss is None else f", held-out {progress.held_out_loss:.3f}"
+    return f"training step {progress.step}/{progress.num_steps}{loss}{held}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"

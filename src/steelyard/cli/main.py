@@ -1,0 +1,50 @@
+"""`steelyard`: one module per command, and the one place where errors become exit codes.
+
+Exit codes: 0 done, 1 the work failed, 2 the input or usage is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Before anything loads OpenMP: waiting threads must not spin while a neighbour works.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import typer
+
+from steelyard.cli import ask, report, weigh
+from steelyard.errors import InputError, SteelyardError
+
+app = typer.Typer(
+    name="steelyard",
+    help="Weigh prompting against fine-tuning on your own data, and see which to use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("weigh")(weigh.command)
+app.command("ask")(ask.command)
+app.command("report")(report.command)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except InputError as error:
+        _leave(f"error: {error}", 2)
+    except SteelyardError as error:
+        _leave(f"failed: {error}", 1)
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command goes on from here", 130)
+
+
+def _leave(message: str, code: int) -> None:
+    sys.stderr.write(message + "\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""A verdict in the terminal: the sentence first, then the league table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from steelyard.core import Json
+
+HEADLINES = {"cannot_tell": "Cannot tell yet", "nothing_works": "Nothing works"}
+COLOURS = {"chosen": "green", "cannot_tell": "yellow", "nothing_works": "red"}
+
+
+def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
+    """Print the outcome, its reason, every recipe, and what to be wary of."""
+    outcome = verdict["outcome"]
+    headline = HEADLINES.get(outcome, f"Use {verdict['chosen']}")
+    console.print()
+    console.print(Text(f"{verdict['task']}: {headline}", style=f"bold {COLOURS[outcome]}"))
+    console.print(Padding(Text(verdict["reason"]), (0, 0, 1, 0)))
+    console.print(league_table(verdict))
+    for warning in (*verdict["warnings"], *verdict["notes"]):
+        console.print(Text(f"· {warning}", style="dim"))
+    console.print()
+
+
+def league_table(verdict: Mapping[str, Json]) -> Table:
+    """Every recipe, best dev score first; those without one at the end."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("recipe", no_wrap=True)
+    for name in ("dev", "test", "USD/1k", "ms", "set-up"):
+        table.add_column(name, justify="right", no_wrap=True)
+    recipes = sorted(verdict["recipes"], key=lambda r: -(r["dev"]["score"] if r["dev"] else -1))
+    for recipe in recipes:
+        chosen = recipe["name"] in (verdict["chosen"], verdict["prefer"])
+        if recipe["dev"] is None:
+            table.add_row(recipe["name"], recipe["status"], "", "", "", "", style="dim")
+            continue
+        table.add_row(
+            Text(f"{'→ ' if chosen else '  '}{recipe['name']}"),
+            _score(recipe["dev"]),
+            _score(recipe["test"]),
+            money(recipe["usd_per_1k"]),
+            _number(recipe["latency_ms"]["p50"]),
+            _seconds(recipe["setup_seconds"]),
+            style="bold" if chosen else None,
+        )
+    return table
+
+
+def _score(split: Any) -> str:
+    if split is None:
+        return ""
+    low, high = split["interval"]
+    return f"{split['score']:.2f} [{low:.2f} {high:.2f}]"
+
+
+def money(usd: float | None) -> str:
+    """US dollars with two significant figures, and no exponent.
+
+    >>> money(0.00123), money(1.5), money(None)
+    ('0.0012', '1.5', '')
+    """
+    if usd is None:
+        return ""
+    if usd == 0:
+        return "0"
+    if usd < 1e-6:
+        return "<0.000001"
+    return f"{usd:.2g}" if usd >= 1e-4 else f"{usd:.6f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f} s"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

@@ -1,0 +1,46 @@
+"""`steelyard report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from steelyard.cli.options import HOME, HomePath, JsonPath
+from steelyard.cli.printing import print_verdict
+from steelyard.lifecycle import find_verdict, json_text, open_home, write_report
+
+
+def command(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A task's name or a run's number.")
+    ] = None,
+    home: HomePath = HOME,
+    runs: Annotated[bool, typer.Option("--list", help="List the runs of this home.")] = False,
+    json: JsonPath = None,
+) -> None:
+    """Open any run again: the newest, or the one named."""
+    console = Console(stderr=json == "-")
+    with open_home(home, create=False) as opened:
+        if runs:
+            table = Table("run", "task", "outcome", "chosen", "when", box=None)
+            for verdict in opened.database.verdicts():
+                body = verdict["body"]
+                chosen = body["chosen"] or "–"
+                when = verdict["created_at"]
+                table.add_row(str(verdict["id"]), body["task"], body["outcome"], chosen, when)
+            console.print(table)
+            return
+        body = find_verdict(opened, run)
+        files = write_report(opened, body)
+    print_verdict(console, body)
+    console.print(f"JSON    {files.json}", style="dim", soft_wrap=True, highlight=False)
+    console.print(f"Report  {files.html}", style="dim", soft_wrap=True, highlight=False)
+    if json == "-":
+        sys.stdout.write(json_text(body))
+    elif json is not None:
+        Path(json).write_text(json_text(body), encoding="utf-8")

@@ -1,0 +1,412 @@
+"""The nouns. Read this file first.
+
+    Task ──┐
+           ├─ build ─→ System ── measured on a split ──→ Trial ─┐
+    Recipe ┘                                                    ├─ compared ─→ Verdict
+                                                     other Trials┘
+
+Everything here is frozen data with no behaviour beyond its own arithmetic. `System` and
+`Scorer` are protocols: anything with these methods can be measured, ours or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+Json = Any  # what json.loads returns
+
+
+def digest(value: Json) -> str:
+    """The hex SHA-256 of a JSON value in its one canonical spelling.
+
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- what the user wants
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row. `target` is a string (text, label) or a JSON value (json).
+
+    `group` names the cluster: rows of a group stay in one split and are resampled together.
+    """
+
+    id: str
+    input: str
+    target: Json
+    group: str
+    user: str | None = None
+    time: str | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What an answer must look like: free text, one of `labels`, or JSON fitting `schema`."""
+
+    type: Literal["text", "label", "json"]
+    labels: tuple[str, ...] = ()
+    schema: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A base model by name: "default", a folder, a .gguf file, a hub id, or a URL table."""
+
+    name: str
+    source: str
+    url: str | None = None
+    key_env: str | None = None
+    usd_per_1m_input: float | None = None
+    usd_per_1m_cached: float | None = None
+    usd_per_1m_output: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the answer may cost, and what to do with an input longer than the model's context."""
+
+    minutes: float | None = None
+    usd_per_1k: float | None = None
+    p95_ms: float | None = None
+    too_long: Literal["error", "truncate"] = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the user wants, with the rows already read, checked and split.
+
+    `hash` covers everything that can change an answer or a score: instruction, output, scorer,
+    rows and splits. `notes` are sentences about what was inferred, folded or carved out.
+    """
+
+    name: str
+    instruction: str
+    output: Output
+    scorer: str
+    tolerance: float
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    hash: str
+    models: tuple[ModelSpec, ...] = (ModelSpec("default", "default"),)
+    usd_per_machine_hour: float = 0.10
+    limits: Limits = Limits()
+    notes: tuple[str, ...] = ()
+    path: Path | None = None
+
+    def split(self, name: Split) -> tuple[Example, ...]:
+        """The rows of one split."""
+        splits: dict[str, tuple[Example, ...]] = {
+            "train": self.train,
+            "dev": self.dev,
+            "test": self.test,
+        }
+        return splits[name]
+
+
+# ---------------------------------------------------------------- one way to adapt
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What goes into the prompt.
+
+    `describe_output` adds the labels or the schema to the instruction; weights trained without
+    them have learned the form and save those tokens. `num_examples` counts the shots: the same
+    ones for every input (`fixed`) or the nearest ones to each input (`nearest`).
+    """
+
+    describe_output: bool = True
+    examples: Literal["none", "fixed", "nearest"] = "none"
+    num_examples: int = 0
+
+    def __str__(self) -> str:
+        parts = ["instruction"]
+        if self.describe_output:
+            parts.append("output description")
+        if self.examples != "none":
+            parts.append(f"{self.num_examples} {self.examples} examples")
+        return " + ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What is learned, and how. The numbers are explained in docs/weigh.md.
+
+    Units: `learning_rate` is the peak; `batch_size` is rows per optimiser step; `epochs` is the
+    most that early stopping allows.
+    """
+
+    method: Literal["none", "lora"] = "none"
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 1e-3
+    epochs: int = 4
+    batch_size: int = 16
+    warmup_share: float = 0.06
+    patience: int = 2
+
+    def __str__(self) -> str:
+        return "none" if self.method == "none" else f"{self.method} r={self.rank}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How the answer is read off the model.
+
+    `free` generates; `constrained` generates under the JSON Schema; `labels` scores every label
+    and takes the likeliest, `calibrated` after dividing by its score on an empty input.
+    """
+
+    kind: Literal["free", "constrained", "labels"] = "free"
+    calibrated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind}, calibrated" if self.calibrated else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to adapt: model × context × weights × decoding, under a name.
+
+    The name is not part of the identity: two recipes of one `key` are the same system.
+    Controls (`majority`, `tfidf`) are recipes whose model is themselves.
+    """
+
+    name: str
+    model: str = "default"
+    context: Context = Context()
+    weights: Weights = Weights()
+    decoding: Decoding = Decoding()
+
+    @property
+    def key(self) -> str:
+        """The hash of everything but the name."""
+        return digest(asdict(replace(self, name="")))
+
+
+# ---------------------------------------------------------------- something that answers
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer. `cached_tokens` of the prompt were computed for an earlier one."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a System says to one input.
+
+    `value` is the parsed answer and `valid` whether it has the form the task asks for: an
+    invalid answer is a wrong answer. `error` is something else: no answer came back, and why.
+    """
+
+    value: Json = None
+    text: str = ""
+    valid: bool = True
+    usage: Usage = Usage()
+    error: str | None = None
+
+
+class System(Protocol):
+    """A recipe built for a task. What is measured is what is served."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    def answer(self, input: str) -> Answer:
+        """Answer one input; failures come back as `Answer.error`."""
+        ...
+
+    def answer_many(self, inputs: Sequence[str]) -> list[Answer]:
+        """Answer several inputs together, in their order."""
+        ...
+
+
+# ---------------------------------------------------------------- what was seen
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One example's score in [0, 1], and what the scorer saw on the way to it."""
+
+    value: float
+    parts: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Scorer(Protocol):
+    """Compares one answer with its target."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, answer: Answer, target: Json) -> Score:
+        """Any answer has a score, a wrong or invalid one a low one.
+
+        Raises:
+            TrialError: a scoring function of the user's own failed.
+        """
+        ...
+
+    def summarise(self, scores: Sequence[Score]) -> dict[str, Json]:
+        """Figures beside the mean, over the scored examples of a trial (may be empty)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example of a Trial: an answer with a score, or an error without one.
+
+    Units: milliseconds and US dollars. `latency_ms` is what a caller alone would have waited and
+    is known only for rows answered alone (`batch_size` 1); `compute_ms` is the row's share of
+    its batch's time and `cost_usd` its price.
+    """
+
+    example_id: str
+    group: str
+    answer: Answer
+    score: Score | None
+    compute_ms: float
+    cost_usd: float
+    batch_size: int
+    latency_ms: float | None = None
+
+    @property
+    def error(self) -> str | None:
+        return self.answer.error
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One System measured on one split: a row per example, in the order of the split."""
+
+    recipe: Recipe
+    split: Split
+    rows: tuple[Row, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The paired difference `a − b` of mean scores on one split.
+
+    `interval` has the verdict's confidence; `p_adjusted` is Holm-corrected over all comparisons
+    of the verdict on that split.
+    """
+
+    a: str
+    b: str
+    split: Split
+    difference: float
+    interval: tuple[float, float]
+    p_adjusted: float
+    num_examples: int
+    num_groups: int
+
+
+Outcome = Literal["chosen", "cannot_tell", "nothing_works"]
+Status = Literal["finished", "eliminated", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """One recipe on one split: mean score, its interval, and the scorer's own figures."""
+
+    score: float
+    interval: tuple[float, float]
+    num_examples: int
+    num_errors: int
+    details: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds a lone caller waited: median and 95th percentile."""
+
+    p50: float | None = None
+    p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeReport:
+    """One line of the league table. Tokens are means per example."""
+
+    name: str
+    model: str
+    context: str
+    weights: str
+    decoding: str
+    control: bool
+    status: Status
+    why: str | None = None
+    dev: SplitReport | None = None
+    test: SplitReport | None = None
+    setup_seconds: float | None = None
+    setup_usd: float | None = None
+    usd_per_1k: float | None = None
+    prompt_tokens: float | None = None
+    cached_tokens: float | None = None
+    completion_tokens: float | None = None
+    latency_ms: Latency = Latency()
+    learning_curve: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """After `calls` answers, `a` (dearer to set up) has cost less than `b`; None: never."""
+
+    a: str
+    b: str
+    calls: float | None
+    interval: tuple[float, float | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to use and why. `prefer` is the safer bet while the data cannot tell."""
+
+    task: str
+    task_hash: str
+    seed: int
+    outcome: Outcome
+    chosen: str | None
+    prefer: str | None
+    baseline: str | None
+    reason: str
+    confidence: float
+    tolerance: float
+    scorer: str
+    splits: Mapping[str, int]
+    minimum_detectable_difference: float | None
+    test_looks: int
+    recipes: tuple[RecipeReport, ...]
+    comparisons: tuple[Comparison, ...]
+    break_even: tuple[BreakEven, ...]
+    disagreements: tuple[Json, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    minutes: float
+    hardware: str
+    versions: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Json]:
+        """The machine-readable result; docs/weigh.md describes every key."""
+        plain: dict[str, Json] = json.loads(json.dumps(asdict(self), ensure_ascii=False))
+        return plain

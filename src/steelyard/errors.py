@@ -1,0 +1,105 @@
+"""Every exception Steelyard raises on purpose.
+
+    SteelyardError
+    ├── InputError            what the user gave is wrong: exit code 2
+    │   ├── TaskError         the task file
+    │   ├── DataError         the rows
+    │   ├── ModelError        a base model that is missing or cannot be read
+    │   ├── HomeError         the home folder
+    │   └── MissingExtraError an optional dependency that is not installed
+    └── WorkError             the work itself failed: exit code 1
+        ├── TrainingError     a training job ended without weights
+        ├── TrialError        a trial that cannot be turned into numbers
+        └── StoreError        what is on disk is not what was written
+
+A message says where, what, what was expected and what to do, in that order, so that the
+command line can print it as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class SteelyardError(Exception):
+    """Base of all the errors below."""
+
+
+class InputError(SteelyardError):
+    """Something the user gave is wrong; nothing was done."""
+
+
+class TaskError(InputError):
+    """The task file is missing, malformed or asks for something unknown."""
+
+
+class DataError(InputError):
+    """The rows cannot be read or do not fit the task."""
+
+
+class ModelError(InputError):
+    """The base model is not there, or is not one that can be run."""
+
+
+class HomeError(InputError):
+    """The home folder cannot be used."""
+
+
+class MissingExtraError(InputError):
+    """An optional dependency is needed and is not installed."""
+
+
+class WorkError(SteelyardError):
+    """The input was fine and the work failed."""
+
+
+class TrainingError(WorkError):
+    """A training job ended without weights."""
+
+
+class TrialError(WorkError):
+    """A trial or a comparison that has no honest number: too few rows, or only failures."""
+
+
+class StoreError(WorkError):
+    """The store does not hold what it should."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest known word, or nothing.
+
+    >>> nearest("instrction", ["instruction", "name"])
+    ' Did you mean "instruction"?'
+    >>> nearest("zzz", ["instruction", "name"])
+    ''
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """The one sentence for a word that is not in a table, made from that table.
+
+    >>> unknown("scorer", "lable", ["exact", "label"])
+    'scorer "lable" is not known. Known: exact, label. Did you mean "label"?'
+    """
+    known = list(known)
+    return f'{what} "{word}" is not known. Known: {", ".join(known)}.{nearest(word, known)}'
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra brings it.
+
+    Raises:
+        MissingExtraError: `module` is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{module} is not installed, and this needs it. "
+            f"Install it with: pip install 'steelyard[{extra}]' ({error})"
+        ) from error

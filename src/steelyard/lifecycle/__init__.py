@@ -1,0 +1,19 @@
+"""The verbs, over the store."""
+
+from steelyard.lifecycle.asking import chosen_system, newest_verdict
+from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
+from steelyard.lifecycle.reports import Files, find_verdict, json_text, write_report
+from steelyard.lifecycle.weigh import weigh
+
+__all__ = [
+    "DEFAULT_HOME",
+    "Files",
+    "Home",
+    "chosen_system",
+    "find_verdict",
+    "json_text",
+    "newest_verdict",
+    "open_home",
+    "weigh",
+    "write_report",
+]

@@ -1,0 +1,56 @@
+"""The verb `ask`: the system a verdict stands for, answering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steelyard.core import Json, Recipe, System, Task
+from steelyard.errors import InputError
+from steelyard.lifecycle.home import Home
+from steelyard.recipes import Workshop, build, select
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A built system and the verdict that it comes from."""
+
+    system: System
+    verdict: Json
+
+
+def chosen_system(task: Task, home: Home) -> Chosen:
+    """Build the recipe that the task's newest verdict chose, or prefers while it cannot tell.
+
+    Raises:
+        InputError: the task has no verdict here, or one that chose nothing.
+    """
+    verdict = newest_verdict(home, task)
+    name = verdict["chosen"] or verdict["prefer"]
+    if name is None:
+        raise InputError(
+            f"{task.name}: its verdict is that nothing works, so there is no system to ask; "
+            "add examples or another base model, and weigh again"
+        )
+    recipe = _recipe(task, name)
+    workshop = Workshop(home.database, home.artefacts, home.jobs, verdict["seed"])
+    return Chosen(build(recipe, task, workshop).system, verdict)
+
+
+def newest_verdict(home: Home, task: Task) -> Json:
+    """The newest verdict of exactly this task, its rows included.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [v for v in home.database.verdicts() if v["task_hash"] == task.hash]
+    if not found:
+        changed = any(v["task_name"] == task.name for v in home.database.verdicts())
+        since = "it changed since it was weighed" if changed else "it was not weighed yet"
+        raise InputError(
+            f"{task.name}: no verdict in {home.path} ({since}); run: steelyard weigh {task.path}"
+        )
+    return found[0]["body"]
+
+
+def _recipe(task: Task, name: str) -> Recipe:
+    return next(recipe for recipe in select(task) if recipe.name == name)

@@ -1,0 +1,1 @@
+"""Systems over examples → Trials → Verdict. Sees only the System protocol."""

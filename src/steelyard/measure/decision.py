@@ -1,0 +1,212 @@
+"""Which recipe to use, from scores on dev alone.
+
+    beats majority? ── none ──────────────────────────────→ nothing_works
+      │
+    best by mean score; every other recipe is, compared with it,
+      within   the whole interval of best − recipe is at most the tolerance
+      worse    it scores lower (adjusted p < 1 − confidence), and is not within
+      open     neither
+      │
+    the cheapest that is within (the best itself is) … unless an open recipe stands against it:
+      cheaper, and its estimate is within the tolerance → that one: nothing is shown to beat it
+      cheaper, and its estimate is not                  → cannot_tell
+      as cheap, and differing in more than decoding     → cannot_tell
+
+Costs within a factor of `SAME_COST` count as the same: they are measured on a machine that has
+other things to do. Source of the rules: DESIGN section 6; of the factor: ours, docs/log/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from steelyard.core import Comparison, Outcome, Recipe, Split
+from steelyard.errors import TrialError
+from steelyard.measure.statistics import holm, paired
+
+SAME_COST = 1.5
+Standing = str  # "best", "within", "worse", "open", "no better than majority"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A measured recipe: its score by example, where it has one, and its cost.
+
+    `usd_per_1k` is the cost per thousand answers; `eligible` says whether the task's limits
+    allow choosing it.
+    """
+
+    recipe: Recipe
+    scores: Mapping[str, float]
+    usd_per_1k: float
+    eligible: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def mean(self) -> float:
+        return sum(self.scores.values()) / len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome, the recipes that carry it, and every comparison that was made.
+
+    `rival` is the recipe that could not be told from `best` when the outcome is cannot_tell.
+    """
+
+    outcome: Outcome
+    chosen: str | None
+    prefer: str | None
+    best: str
+    rival: str | None
+    standings: Mapping[str, Standing]
+    comparisons: tuple[Comparison, ...]
+
+
+def decide(
+    candidates: Sequence[Candidate],
+    groups: Mapping[str, str],
+    *,
+    tolerance: float,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Decision:
+    """Choose among `candidates`, of which one is `majority`.
+
+    Raises:
+        TrialError: there is no majority control, or nothing to compare it with.
+    """
+    named = {candidate.name: candidate for candidate in candidates}
+    others = [candidate for candidate in candidates if candidate.name != "majority"]
+    if "majority" not in named or not others:
+        raise TrialError(
+            "no verdict: expected the majority control and at least one other finished recipe; "
+            f"finished: {', '.join(named) or 'none'}. Give it more --minutes or mend the failures"
+        )
+    best = max(others, key=lambda candidate: candidate.mean)
+    pairs = [(candidate, named["majority"]) for candidate in others]
+    pairs += [(best, candidate) for candidate in others if candidate is not best]
+    comparisons = compare_pairs(pairs, groups, "dev", confidence=confidence, seed=seed)
+    found = {(c.a, c.b): c for c in comparisons}
+    alpha = 1 - confidence
+
+    standings: dict[str, Standing] = {}
+    for candidate in others:
+        control = found[candidate.name, "majority"]
+        if control.difference <= 0 or control.p_adjusted >= alpha:
+            standings[candidate.name] = "no better than majority"
+        elif candidate is best:
+            standings[candidate.name] = "best"
+        else:
+            standings[candidate.name] = _standing(
+                found[best.name, candidate.name], tolerance, alpha
+            )
+    able = [c for c in others if c.eligible and standings[c.name] in ("best", "within", "open")]
+    decision = Decision("nothing_works", None, None, best.name, None, standings, comparisons)
+    if not able:
+        return _fallback(decision, others, standings)
+    return _choose(decision, able, found, tolerance)
+
+
+def _standing(comparison: Comparison, tolerance: float, alpha: float) -> Standing:
+    if comparison.interval[1] <= tolerance:
+        return "within"
+    return "worse" if comparison.p_adjusted < alpha else "open"
+
+
+def _fallback(
+    decision: Decision, others: Sequence[Candidate], standings: Mapping[str, Standing]
+) -> Decision:
+    """Nobody stands level with the best and may be chosen: the best of those who may, if any."""
+    worse = [c for c in others if c.eligible and standings[c.name] == "worse"]
+    if not worse:
+        return decision
+    top = max(worse, key=lambda c: c.mean)
+    return replace(decision, outcome="chosen", chosen=top.name)
+
+
+def _choose(
+    decision: Decision,
+    able: Sequence[Candidate],
+    found: Mapping[tuple[str, str], Comparison],
+    tolerance: float,
+) -> Decision:
+    sure = [c for c in able if decision.standings[c.name] in ("best", "within")]
+    open_ones = [c for c in able if decision.standings[c.name] == "open"]
+    if not sure:  # the best may not be chosen and nobody is known to be level with it
+        pick = cheapest(open_ones)
+        return replace(decision, outcome="cannot_tell", prefer=pick.name, rival=pick.name)
+    pick = cheapest(sure)
+    near = [
+        c
+        for c in open_ones
+        if c.usd_per_1k * SAME_COST < pick.usd_per_1k
+        and found[decision.best, c.name].difference <= tolerance
+    ]
+    if near:
+        pick = cheapest(near)
+    dearest_rival = pick.usd_per_1k * (1 / SAME_COST if near else SAME_COST)
+    against = [
+        c
+        for c in open_ones
+        if c is not pick
+        and c.usd_per_1k < dearest_rival
+        and not _same_but_decoding(c.recipe, pick.recipe)
+    ]
+    if against:
+        rival = cheapest(against)
+        prefer = cheapest([pick, rival])
+        return replace(decision, outcome="cannot_tell", prefer=prefer.name, rival=rival.name)
+    return replace(decision, outcome="chosen", chosen=pick.name)
+
+
+def cheapest(candidates: Sequence[Candidate]) -> Candidate:
+    """The cheapest, and of those that cost about the same, the one that scores best."""
+    floor = min(c.usd_per_1k for c in candidates)
+    level = [c for c in candidates if c.usd_per_1k <= floor * SAME_COST]
+    return max(level, key=lambda c: c.mean)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[Candidate, Candidate]],
+    groups: Mapping[str, str],
+    split: Split,
+    *,
+    confidence: float,
+    seed: int,
+) -> tuple[Comparison, ...]:
+    """Each pair on the examples that both answered, p values adjusted over all of them."""
+    results = []
+    for a, b in pairs:
+        shared = [example for example in a.scores if example in b.scores]
+        results.append(
+            paired(
+                [a.scores[example] for example in shared],
+                [b.scores[example] for example in shared],
+                [groups[example] for example in shared],
+                confidence=confidence,
+                seed=seed,
+            )
+        )
+    adjusted = holm([result.p_value for result in results])
+    return tuple(
+        Comparison(
+            a=a.name,
+            b=b.name,
+            split=split,
+            difference=result.difference,
+            interval=result.interval,
+            p_adjusted=p,
+            num_examples=result.num_examples,
+            num_groups=result.num_groups,
+        )
+        for (a, b), result, p in zip(pairs, results, adjusted, strict=True)
+    )
+
+
+def _same_but_decoding(a: Recipe, b: Recipe) -> bool:
+    return (a.model, a.context, a.weights) == (b.model, b.context, b.weights)

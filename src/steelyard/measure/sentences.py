@@ -1,0 +1,178 @@
+"""The verdict in plain sentences. Scores only: times and prices differ from run to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from steelyard.core import Comparison, RecipeReport, SplitReport, Task
+from steelyard.measure.decision import Decision
+from steelyard.measure.statistics import examples_needed, minimum_detectable_difference
+
+SMALL_DIFFERENCE = 0.10  # Source: Miller 2024, arXiv:2411.00640: what few examples can tell
+LIKELY_DISAGREEMENT = 0.3  # share of examples two recipes differ on, before anything is known
+
+
+def reason(
+    task: Task,
+    decision: Decision,
+    reports: Mapping[str, RecipeReport],
+    tests: Sequence[Comparison],
+    *,
+    confidence: float,
+) -> str:
+    """Why this outcome, in sentences a colleague can check against the tables."""
+    if decision.outcome == "nothing_works":
+        parts = _nothing_works(decision, reports)
+    elif decision.outcome == "cannot_tell":
+        parts = _cannot_tell(task, decision, tests, confidence)
+    else:
+        parts = _chosen(task, decision, reports, tests)
+    return " ".join(part for part in parts if part)
+
+
+def minimum_difference(num_examples: int) -> float:
+    """What dev can tell apart, before anything runs: 80 % power when 30 % disagree."""
+    return minimum_detectable_difference(num_examples, disagreement=LIKELY_DISAGREEMENT)
+
+
+def warnings(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
+    """What a reader should know before believing the tables."""
+    found = []
+    smallest = minimum_difference(len(task.dev))
+    if smallest > SMALL_DIFFERENCE:
+        found.append(
+            f"With {len(task.dev)} dev examples a difference under {smallest:.2f} is likely to go "
+            "unseen, if two recipes disagree on three examples in ten."
+        )
+    for report in reports:
+        for name, split in (("dev", report.dev), ("test", report.test)):
+            if split is not None and split.num_errors:
+                failed = _count(split.num_errors, f"{name} example")
+                found.append(f"{report.name} failed on {failed}; they have no score.")
+        if report.status != "finished":
+            found.append(f"{report.name} was {report.status}: {report.why}.")
+    return found
+
+
+def _chosen(
+    task: Task,
+    decision: Decision,
+    reports: Mapping[str, RecipeReport],
+    tests: Sequence[Comparison],
+) -> list[str]:
+    name = str(decision.chosen)
+    parts = [f"Use {name}."]
+    for test in tests:
+        mine, other = reports[test.a].test, reports[test.b].test
+        if mine is None or other is None:
+            continue
+        parts.append(
+            f"On {test.num_examples} sealed test examples it scores {_with_interval(mine)}, and "
+            f"{test.b} scores {_with_interval(other)}: {_difference(test)}."
+        )
+        parts.append(_errors(test.a, mine.num_errors) + _errors(test.b, other.num_errors))
+    parts.append(_why_chosen(task, decision, name))
+    cheaper_worse = [n for n, standing in decision.standings.items() if standing == "worse"]
+    if name == decision.best and cheaper_worse:
+        parts.append(f"{_count(len(cheaper_worse), 'recipe')} scored lower beyond chance on dev.")
+    return parts
+
+
+def _why_chosen(task: Task, decision: Decision, name: str) -> str:
+    if name == decision.best:
+        level = [n for n, standing in decision.standings.items() if standing == "within"]
+        if level:
+            also = " and ".join(sorted(level))
+            return (
+                f"On dev it scores highest; {also} {'is' if len(level) == 1 else 'are'} within "
+                f"the tolerance of {task.tolerance:g} of it and not cheaper."
+            )
+        return f"On dev it scores highest of {_count(len(decision.standings), 'recipe')}."
+    against = _found(decision.comparisons, decision.best, name)
+    gap = f"{against.difference:.3f} {_interval(against.interval)}"
+    if decision.standings[name] == "within":
+        return (
+            f"On dev the best, {decision.best}, is {gap} higher, which is within the tolerance "
+            f"of {task.tolerance:g}, and {name} costs less."
+        )
+    if decision.standings[name] == "open":
+        return (
+            f"On dev nothing is shown to beat it: the best, {decision.best}, is {gap} higher, "
+            f"which may be chance, and {name} costs less."
+        )
+    return (
+        f"On dev {decision.best} is {gap} higher, and is ruled out by the task's limits; {name} "
+        "is the best of those within them."
+    )
+
+
+def _cannot_tell(
+    task: Task, decision: Decision, tests: Sequence[Comparison], confidence: float
+) -> list[str]:
+    if decision.rival == decision.best:
+        return [
+            f"Cannot tell: every recipe that may be level with {decision.best} is over a limit."
+        ]
+    dev = _found(decision.comparisons, decision.best, str(decision.rival))
+    parts = [
+        f"Cannot tell {dev.a} from {dev.b}: on {dev.num_examples} dev examples the difference is "
+        f"{dev.difference:.3f} {_interval(dev.interval)}, which leaves open whether it is above "
+        f"the tolerance of {task.tolerance:g}."
+    ]
+    gap = max(abs(dev.difference), task.tolerance)
+    spread = max((dev.interval[1] - dev.interval[0]) / 2, 1e-6)
+    # The interval's half-width gives the share of squared differences that a power formula needs.
+    disagreement = min(1.0, max(gap, dev.num_examples * (spread / 1.96) ** 2))
+    needed = examples_needed(gap, disagreement=disagreement, confidence=confidence)
+    if needed > dev.num_examples:
+        parts.append(f"About {needed} dev examples would tell; there are {dev.num_examples}.")
+    parts.append(f"Until then {decision.prefer} is the safer bet.")
+    for test in tests:
+        parts.append(
+            f"On {test.num_examples} sealed test examples {test.a} is {_difference(test)} "
+            f"(against {test.b})."
+        )
+    return parts
+
+
+def _nothing_works(decision: Decision, reports: Mapping[str, RecipeReport]) -> list[str]:
+    ruled_out = [n for n, s in decision.standings.items() if s != "no better than majority"]
+    if ruled_out:
+        nearest = min(ruled_out, key=lambda n: reports[n].usd_per_1k or 0.0)
+        return [f"Nothing works within the task's limits; {nearest} comes nearest to them."]
+    against = _found(decision.comparisons, decision.best, "majority")
+    return [
+        f"Nothing works: on {against.num_examples} dev examples no recipe is shown to beat "
+        "always giving the commonest answer.",
+        f"The highest, {decision.best}, is {_difference(against)}.",
+        f"A difference under {minimum_difference(against.num_examples):.2f} is likely to go "
+        "unseen with this many examples.",
+        "The sealed test was not opened.",
+    ]
+
+
+def _found(comparisons: Sequence[Comparison], a: str, b: str) -> Comparison:
+    return next(c for c in comparisons if (c.a, c.b) == (a, b))
+
+
+def _difference(comparison: Comparison) -> str:
+    low, high = comparison.interval
+    way = "higher" if comparison.difference >= 0 else "lower"
+    size = f"{abs(comparison.difference):.3f} {way}, interval {_interval(comparison.interval)}"
+    return size if low > 0 or high < 0 else f"{size}, which may be chance"
+
+
+def _with_interval(report: SplitReport) -> str:
+    return f"{report.score:.3f} {_interval(report.interval)}"
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _errors(name: str, count: int) -> str:
+    return f"{name} failed on {_count(count, 'example')}, which have no score. " if count else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

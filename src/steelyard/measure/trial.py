@@ -1,0 +1,123 @@
+"""Measuring one System on the examples of a split: a row per example, whatever happens.
+
+The first `ALONE` examples are answered one at a time: their rows know what a lone caller waits.
+The rest go in batches of near lengths: their rows know what an answer costs on a busy machine.
+Which examples share a batch depends on the split alone, so that a resumed trial gives the same
+answers as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from steelyard.core import Answer, Example, Row, Scorer, System, Usage
+from steelyard.errors import SteelyardError
+
+ALONE = 8
+BATCH = 32
+MS_PER_HOUR = 3_600_000
+
+
+class OutOfTimeError(SteelyardError):
+    """The deadline came before the last example; what was measured stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an answer costs: machine time, and tokens where the model is priced by them."""
+
+    usd_per_machine_hour: float
+    usd_per_1m_input: float | None = None
+    usd_per_1m_cached: float | None = None
+    usd_per_1m_output: float | None = None
+
+    def of(self, usage: Usage, compute_ms: float) -> float:
+        """US dollars for one answer. Cached tokens without a price of their own cost as input."""
+        if self.usd_per_1m_input is None:
+            return compute_ms / MS_PER_HOUR * self.usd_per_machine_hour
+        cached = self.usd_per_1m_cached
+        fresh = usage.prompt_tokens - usage.cached_tokens
+        return (
+            fresh * self.usd_per_1m_input
+            + usage.cached_tokens * (self.usd_per_1m_input if cached is None else cached)
+            + usage.completion_tokens * (self.usd_per_1m_output or 0.0)
+        ) / 1e6
+
+
+def measure(
+    system: System,
+    examples: Sequence[Example],
+    scorer: Scorer,
+    *,
+    price: Price,
+    done: Mapping[str, Row],
+    save: Callable[[list[Row]], None],
+    deadline: float | None = None,
+) -> list[Row]:
+    """The rows of `examples`, in their order, measuring those that are not in `done`.
+
+    `save` is called with the new rows of each batch as soon as they are known; `deadline` is a
+    `time.monotonic()`.
+
+    Raises:
+        OutOfTimeError: the deadline passed between two batches.
+    """
+    rows = dict(done)
+    warm = False
+    for batch in batches(examples):
+        missing = {example.id for example in batch if example.id not in rows}
+        if not missing:
+            continue
+        if deadline is not None and time.monotonic() > deadline:
+            raise OutOfTimeError(
+                f"the time limit came after {len(rows)} of {len(examples)} answers"
+            )
+        if not warm:
+            _answer(system, [batch[0].input])  # the first answer pays for caches and is not timed
+            warm = True
+        fresh = _measure_batch(system, batch, scorer, price)
+        fresh = [row for row in fresh if row.example_id in missing]
+        save(fresh)
+        rows.update((row.example_id, row) for row in fresh)
+    return [rows[example.id] for example in examples]
+
+
+def batches(examples: Sequence[Example]) -> list[list[Example]]:
+    """The fixed plan of a trial: some alone, the others by length, the longest last."""
+    alone = [[example] for example in examples[:ALONE]]
+    rest = sorted(examples[ALONE:], key=lambda example: (len(example.input), example.id))
+    return alone + [rest[i : i + BATCH] for i in range(0, len(rest), BATCH)]
+
+
+def _measure_batch(
+    system: System, batch: Sequence[Example], scorer: Scorer, price: Price
+) -> list[Row]:
+    started = time.perf_counter()
+    answers = _answer(system, [example.input for example in batch])
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    compute_ms = elapsed_ms / len(batch)
+    return [
+        Row(
+            example_id=example.id,
+            group=example.group,
+            answer=answer,
+            score=None if answer.error is not None else scorer.score(answer, example.target),
+            compute_ms=compute_ms,
+            cost_usd=price.of(answer.usage, compute_ms),
+            batch_size=len(batch),
+            latency_ms=elapsed_ms if len(batch) == 1 else None,
+        )
+        for example, answer in zip(batch, answers, strict=True)
+    ]
+
+
+def _answer(system: System, inputs: list[str]) -> list[Answer]:
+    """The system's answers; what it raises becomes the error of the examples it failed on."""
+    try:
+        return system.answer_many(inputs)
+    except Exception as error:
+        if len(inputs) == 1:
+            return [Answer(valid=False, error=f"{type(error).__name__}: {error}")]
+        return [_answer(system, [text])[0] for text in inputs]

@@ -1,0 +1,265 @@
+"""Trials → Verdict: the figures of every recipe, put together with the decision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from steelyard.core import (
+    BreakEven,
+    Json,
+    Latency,
+    Recipe,
+    RecipeReport,
+    Row,
+    Score,
+    Scorer,
+    Split,
+    SplitReport,
+    Status,
+    Task,
+)
+from steelyard.measure.decision import Candidate, Decision
+from steelyard.measure.statistics import break_even, mean_interval
+
+FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
+NUM_DISAGREEMENTS = 12
+RECIPES_SIDE_BY_SIDE = 5
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A recipe and all that came of it: rows by split, or why there are none."""
+
+    recipe: Recipe
+    control: bool
+    status: Status
+    why: str | None = None
+    setup_seconds: float | None = None
+    curve: Json = None
+    rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
+
+
+def checked(weighed: Weighed) -> Weighed:
+    """The same, `failed` when too many of its dev examples are errors."""
+    rows = weighed.rows.get("dev", ())
+    errors = [row.error for row in rows if row.error is not None]
+    if not rows or len(errors) <= FAILED_SHARE * len(rows):
+        return weighed
+    why = f"{len(errors)} of {len(rows)} examples failed, the first with: {errors[0]}"
+    return replace(weighed, status="failed", why=why)
+
+
+def candidate(weighed: Weighed, task: Task, split: Split = "dev") -> Candidate:
+    """A finished recipe as the decision sees it."""
+    rows = weighed.rows[split]
+    usd = usd_per_1k(rows)
+    p95 = latency(rows).p95
+    limits = task.limits
+    over_cost = limits.usd_per_1k is not None and usd > limits.usd_per_1k
+    over_time = limits.p95_ms is not None and p95 is not None and p95 > limits.p95_ms
+    return Candidate(
+        recipe=weighed.recipe,
+        scores={row.example_id: row.score.value for row in rows if row.score is not None},
+        usd_per_1k=usd,
+        eligible=not (over_cost or over_time),
+    )
+
+
+def finalists(decision: Decision, weighed: Sequence[Weighed]) -> list[str]:
+    """Who is measured on the sealed test split: two recipes, or none when nothing works.
+
+    The chosen one and the plain prompt; where the plain prompt was chosen, its runner-up; the
+    two that could not be told apart.
+    """
+    if decision.outcome == "nothing_works":
+        return []
+    if decision.outcome == "cannot_tell":
+        pair = dict.fromkeys([decision.best, str(decision.rival)])
+        return list(pair)
+    assert decision.chosen is not None
+    return [decision.chosen, baseline(decision.chosen, decision, weighed)]
+
+
+def baseline(chosen: str, decision: Decision, weighed: Sequence[Weighed]) -> str:
+    """What the chosen recipe is held against: the plain prompt on its own model, if it can be."""
+    finished = [w for w in weighed if w.status == "finished" and w.recipe.name != chosen]
+    plain = [w.recipe for w in finished if w.recipe.name.split("@")[0] == "zero-shot"]
+    model = next(w.recipe.model for w in weighed if w.recipe.name == chosen)
+    is_plain = chosen.split("@")[0] == "zero-shot"
+    if plain and not is_plain:
+        return next((r.name for r in plain if r.model == model), plain[0].name)
+    if decision.best != chosen:
+        return decision.best
+    by_score = sorted(
+        (w for w in finished if w.recipe.name != "majority"),
+        key=lambda w: -_mean([row.score for row in w.rows["dev"]]),
+    )
+    return by_score[0].recipe.name if by_score else "majority"
+
+
+def report(
+    weighed: Weighed, scorer: Scorer, task: Task, *, confidence: float, seed: int
+) -> RecipeReport:
+    """One line of the league table."""
+    recipe = weighed.recipe
+    control = recipe.model == recipe.name
+    dev = weighed.rows.get("dev", ())
+    seconds = weighed.setup_seconds
+    usages = [row.answer.usage for row in dev if row.error is None]
+    count = max(1, len(usages))
+    return RecipeReport(
+        name=recipe.name,
+        model=recipe.model,
+        context="none" if control else str(recipe.context),
+        weights="none" if control else str(recipe.weights),
+        decoding="none" if control else str(recipe.decoding),
+        control=weighed.control,
+        status=weighed.status,
+        why=weighed.why,
+        dev=_split_report(weighed, "dev", scorer, confidence, seed),
+        test=_split_report(weighed, "test", scorer, confidence, seed),
+        setup_seconds=seconds,
+        setup_usd=None if seconds is None else seconds / 3600 * task.usd_per_machine_hour,
+        usd_per_1k=usd_per_1k(dev) if dev else None,
+        prompt_tokens=sum(u.prompt_tokens for u in usages) / count if usages else None,
+        cached_tokens=sum(u.cached_tokens for u in usages) / count if usages else None,
+        completion_tokens=sum(u.completion_tokens for u in usages) / count if usages else None,
+        latency_ms=latency(dev),
+        learning_curve=weighed.curve,
+    )
+
+
+def _split_report(
+    weighed: Weighed, split: Split, scorer: Scorer, confidence: float, seed: int
+) -> SplitReport | None:
+    rows = weighed.rows.get(split, ())
+    scored = [(row.score, row.group) for row in rows if row.score is not None]
+    if weighed.status != "finished" or len({group for _, group in scored}) < 2:
+        return None
+    values = [score.value for score, _ in scored]
+    groups = [group for _, group in scored]
+    return SplitReport(
+        score=_mean([score for score, _ in scored]),
+        interval=mean_interval(values, groups, confidence=confidence, seed=seed),
+        num_examples=len(rows),
+        num_errors=len(rows) - len(scored),
+        details=scorer.summarise([score for score, _ in scored]),
+    )
+
+
+def usd_per_1k(rows: Sequence[Row]) -> float:
+    """US dollars per thousand answers, from the rows answered in batches where there are any."""
+    batched = [row.cost_usd for row in rows if row.batch_size > 1]
+    costs = batched or [row.cost_usd for row in rows]
+    return 1000 * sum(costs) / len(costs) if costs else 0.0
+
+
+def latency(rows: Sequence[Row]) -> Latency:
+    """Percentiles over the rows answered alone: the nearest rank, so always a measured value."""
+    values = sorted(row.latency_ms for row in rows if row.latency_ms is not None)
+    if not values:
+        return Latency()
+
+    def rank(share: float) -> float:
+        return values[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
+
+    return Latency(rank(0.5), rank(0.95))
+
+
+def break_evens(
+    weighed: Sequence[Weighed], names: Sequence[str], task: Task, *, seed: int
+) -> list[BreakEven]:
+    """When each of `names` overtakes, or is overtaken by, every other finished recipe."""
+
+    def setup_usd(w: Weighed) -> float:
+        return (w.setup_seconds or 0.0) / 3600 * task.usd_per_machine_hour
+
+    found: dict[tuple[str, str], BreakEven] = {}
+    finished = [w for w in weighed if w.status == "finished" and w.setup_seconds is not None]
+    for one in finished:
+        for other in finished:
+            if one.recipe.name not in names or one is other:
+                continue
+            dear, cheap = sorted((one, other), key=setup_usd, reverse=True)
+            pair = (dear.recipe.name, cheap.recipe.name)
+            if pair not in found:
+                extra = setup_usd(dear) - setup_usd(cheap)
+                calls, interval = _break_even(dear, cheap, extra, seed)
+                found[pair] = BreakEven(*pair, calls, interval)
+    return list(found.values())
+
+
+def _break_even(
+    dear: Weighed, cheap: Weighed, extra_setup_usd: float, seed: int
+) -> tuple[float | None, tuple[float, float | None] | None]:
+    costs = [
+        {
+            row.example_id: row
+            for row in w.rows["dev"]
+            if row.batch_size > 1 or len(w.rows["dev"]) < 10
+        }
+        for w in (dear, cheap)
+    ]
+    shared = [example for example in costs[0] if example in costs[1]]
+    if len({costs[0][example].group for example in shared}) < 2:
+        return None, None
+    return break_even(
+        extra_setup_usd,
+        [costs[0][example].cost_usd for example in shared],
+        0.0,
+        [costs[1][example].cost_usd for example in shared],
+        groups=[costs[0][example].group for example in shared],
+        seed=seed,
+    )
+
+
+def disagreements(task: Task, weighed: Sequence[Weighed], first: Sequence[str]) -> list[Json]:
+    """The dev examples on which recipes differ most, side by side; test stays unseen.
+
+    `first` are the recipes that must be among those shown.
+    """
+    shown = list(_side_by_side(weighed, first))
+    spreads = []
+    for place, example in enumerate(task.dev):
+        scores = [w.rows["dev"][place].score for w in shown]
+        values = [score.value for score in scores if score is not None]
+        if values and max(values) > min(values):
+            spreads.append((max(values) - min(values), -place, example))
+    spreads.sort(key=lambda entry: entry[:2], reverse=True)
+    return [
+        {
+            "id": example.id,
+            "split": "dev",
+            "input": example.input,
+            "target": example.target,
+            "answers": [_side(w.recipe.name, w.rows["dev"][-place]) for w in shown],
+        }
+        for _, place, example in spreads[:NUM_DISAGREEMENTS]
+    ]
+
+
+def _side_by_side(weighed: Sequence[Weighed], first: Sequence[str]) -> Iterator[Weighed]:
+    finished = [w for w in weighed if w.status == "finished" and w.recipe.name != "majority"]
+    order = sorted(
+        finished,
+        key=lambda w: (w.recipe.name not in first, -_mean([r.score for r in w.rows["dev"]])),
+    )
+    yield from order[:RECIPES_SIDE_BY_SIDE]
+
+
+def _side(name: str, row: Row) -> Json:
+    return {
+        "recipe": name,
+        "text": row.answer.text,
+        "value": row.answer.value,
+        "valid": row.answer.valid,
+        "score": None if row.score is None else row.score.value,
+        "error": row.error,
+    }
+
+
+def _mean(scores: Sequence[Score | None]) -> float:
+    values = [score.value for score in scores if score is not None]
+    return sum(values) / len(values)

@@ -1,0 +1,25 @@
+"""Base models behind one protocol."""
+
+from steelyard.models.base import (
+    Backend,
+    Embedder,
+    Generation,
+    LabelScores,
+    Message,
+    Prompt,
+    Sampling,
+)
+from steelyard.models.opening import check_model, open_backend, open_embedder
+
+__all__ = [
+    "Backend",
+    "Embedder",
+    "Generation",
+    "LabelScores",
+    "Message",
+    "Prompt",
+    "Sampling",
+    "check_model",
+    "open_backend",
+    "open_embedder",
+]

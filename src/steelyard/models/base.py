@@ -1,0 +1,112 @@
+"""What a base model must be able to do, whoever runs it.
+
+A `Backend` answers prompts. Everything above it (recipes, training, serving) speaks in
+`Prompt`s, never in token ids: the one place that turns messages into tokens is `render.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.core import Json, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a model wrote after a prompt, without its end token.
+
+    `complete` is False when the token limit ended it. `error` says why there is no text at all.
+    """
+
+    text: str = ""
+    complete: bool = True
+    usage: Usage = Usage()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScores:
+    """Natural-log probabilities of each label, its end token included, after one prompt."""
+
+    log_probs: tuple[float, ...] = ()
+    usage: Usage = Usage()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to generate. Temperature 0 is greedy; `schema` constrains the text to that JSON."""
+
+    max_tokens: int
+    schema: Mapping[str, Json] | None = None
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Backend(Protocol):
+    """A base model, perhaps with an adapter, that can be asked.
+
+    `fingerprint` is a hash of the weights, the adapter and the tokenizer: two backends of one
+    fingerprint give the same answers. A prompt that does not fit the context comes back as an
+    error on its own row and never stops the others.
+    """
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def context_tokens(self) -> int: ...
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the rendered prompt."""
+        ...
+
+    def count_target_tokens(self, text: str) -> int:
+        """Tokens of an answer, its end token included."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
+        """One generation per prompt, in order."""
+        ...
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        """The log-probability of every label after every prompt."""
+        ...
+
+    def adapted(self, folder: Path) -> Backend:
+        """The same base with the adapter of `folder`; the base is shared, not copied."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of length 1."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Shapes: N texts → [N, D]."""
+        ...
+
+
+def too_long(tokens: int, context_tokens: int) -> str:
+    """The error of a prompt that does not fit, in the words of every backend."""
+    return (
+        f"the prompt has {tokens} tokens and the model's context holds {context_tokens}; "
+        'shorten the input, or set too_long = "truncate" under [limits]'
+    )

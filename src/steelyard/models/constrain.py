@@ -1,0 +1,67 @@
+"""JSON-Schema-constrained decoding by llguidance.
+
+At each step a matcher says which tokens can still lead to a text that fits the schema; all
+others are ruled out before the likeliest is taken. Separators are fixed to ", " and ": ", the
+spelling of our training targets and shots, so that a constraint never forces unseen tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steelyard.core import Json
+from steelyard.errors import ModelError, need
+
+ITEM_SEPARATOR = ", "
+KEY_SEPARATOR = ": "
+
+
+class Constraint:
+    """A compiled schema for one tokenizer; `start` gives each row its own matcher."""
+
+    def __init__(self, tokenizer: Any, schema: Mapping[str, Json], end_token_id: int) -> None:
+        guidance = need("llguidance", "torch")
+        hf = need("llguidance.hf", "torch")
+        self._llg = guidance
+        self._tokenizer = hf.from_tokenizer(tokenizer, eos_token=end_token_id)
+        options = {
+            "whitespace_flexible": False,
+            "item_separator": ITEM_SEPARATOR,
+            "key_separator": KEY_SEPARATOR,
+            "lenient": True,  # what the grammar cannot say, the validation of the answer still does
+        }
+        self._grammar = guidance.LLMatcher.grammar_from_json_schema(
+            json.dumps(dict(schema)), overrides=options
+        )
+        failed, messages = guidance.LLMatcher.validate_grammar_with_warnings(
+            self._grammar, self._tokenizer
+        )
+        if failed:
+            raise ModelError(
+                f"the schema cannot be used for constrained decoding: {messages}; "
+                "simplify it, or leave the +constrained recipes out"
+            )
+
+    def start(self) -> Any:
+        """A fresh matcher, at the beginning of an answer."""
+        return self._llg.LLMatcher(self._tokenizer, self._grammar)
+
+
+def rule_out(logits: Tensor, matchers: list[Any]) -> None:
+    """Set the logits of tokens that no longer fit to −∞, in place.
+
+    Shapes: logits [B, V]; one matcher per row.
+    """
+    vocabulary = logits.shape[-1]
+    words = (vocabulary + 31) // 32
+    bits = torch.zeros(len(matchers), words, dtype=torch.int32)
+    for row, matcher in enumerate(matchers):
+        matcher.unsafe_compute_mask_ptr(bits[row].data_ptr(), words * 4)
+    shifts = torch.arange(32, dtype=torch.int32)
+    allowed = ((bits.unsqueeze(-1) >> shifts) & 1).bool().view(len(matchers), -1)
+    logits.masked_fill_(~allowed[:, :vocabulary].to(logits.device), float("-inf"))

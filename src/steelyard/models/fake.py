@@ -1,0 +1,150 @@
+"""The fake: a deterministic stand-in for a language model, for tests, docs and dry runs.
+
+It copies. Shown examples, it repeats the answer of the one that shares most words with the last
+message; adapted, it does the same over its training rows; shown nothing, it repeats the message,
+or writes the emptiest JSON that a schema allows. "fake:20" takes 20 ms for every answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.core import Json, Usage, digest
+from steelyard.errors import StoreError
+from steelyard.models.base import Generation, LabelScores, Prompt, Sampling, too_long
+
+ROWS_FILE = "fake_adapter.json"
+CONTEXT_TOKENS = 2048
+DIMENSIONS = 256
+
+
+@dataclass(frozen=True)
+class FakeBackend:
+    """Tokens are words. `learned` holds (input, target) pairs of an adapter."""
+
+    source: str = "fake"
+    learned: tuple[tuple[str, str], ...] = ()
+    context_tokens: int = CONTEXT_TOKENS
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(["fake", [list(pair) for pair in self.learned]])
+
+    def adapted(self, folder: Path) -> FakeBackend:
+        try:
+            pairs = json.loads((folder / ROWS_FILE).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise StoreError(f"{folder}: no adapter there ({error}); weigh it again") from error
+        return replace(self, learned=tuple((a, b) for a, b in pairs))
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return sum(len(message.content.split()) for message in prompt)
+
+    def count_target_tokens(self, text: str) -> int:
+        return len(text.split()) + 1
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
+        return [self._generate(prompt, sampling) for prompt in prompts]
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        return [self._score(prompt, labels) for prompt in prompts]
+
+    def _generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        self._work()
+        size = self.count_tokens(prompt)
+        if size + sampling.max_tokens > self.context_tokens:
+            return Generation(error=too_long(size + sampling.max_tokens, self.context_tokens))
+        pairs = [*self.learned, *_shots(prompt)]
+        asked = prompt[-1].content
+        if pairs:
+            text = max(pairs, key=lambda pair: _overlap(asked, pair[0]))[1]
+        elif sampling.schema is not None:
+            text = json.dumps(emptiest(sampling.schema))
+        else:
+            text = asked
+        words = text.split()
+        kept = text if len(words) < sampling.max_tokens else " ".join(words[: sampling.max_tokens])
+        usage = Usage(size, 0, len(kept.split()) + 1)
+        return Generation(text=kept, complete=kept == text, usage=usage)
+
+    def _score(self, prompt: Prompt, labels: Sequence[str]) -> LabelScores:
+        self._work()
+        size = self.count_tokens(prompt)
+        if size > self.context_tokens:
+            return LabelScores(error=too_long(size, self.context_tokens))
+        pairs = [*self.learned, *_shots(prompt)]
+        asked = prompt[-1].content
+        scores = np.array([0.2 * _overlap(asked, label) for label in labels])
+        for text, target in pairs:
+            if target in labels:
+                at = labels.index(target)
+                scores[at] = max(scores[at], _overlap(asked, text))
+        log_probs = 10 * scores - np.log(np.exp(10 * scores).sum())
+        return LabelScores(tuple(log_probs.tolist()), Usage(size, 0, len(labels)))
+
+    def _work(self) -> None:
+        _, _, milliseconds = self.source.partition(":")
+        if milliseconds:
+            time.sleep(int(milliseconds) / 1000)
+
+
+class FakeEmbedder:
+    """Hashed bags of words."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in _words(text):
+                code = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
+                vectors[row, code % DIMENSIONS] += 1
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
+        return unit
+
+
+def emptiest(schema: Mapping[str, Json]) -> Json:
+    """The emptiest value of a schema: null where allowed, no items, no text, zero.
+
+    >>> emptiest({"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}})
+    {'a': ''}
+    """
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "anyOf" in schema:
+        return emptiest(schema["anyOf"][0])
+    kinds = schema.get("type", "null")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if "null" in kinds:
+        return None
+    if kinds[0] == "object":
+        properties = schema.get("properties", {})
+        return {name: emptiest(properties.get(name, {})) for name in schema.get("required", [])}
+    return {"array": [], "string": "", "boolean": False}.get(kinds[0], 0)
+
+
+def _shots(prompt: Prompt) -> list[tuple[str, str]]:
+    turns = [message for message in prompt if message.role != "system"]
+    return [
+        (asked.content, given.content)
+        for asked, given in itertools.pairwise(turns)
+        if asked.role == "user" and given.role == "assistant"
+    ]
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def _overlap(a: str, b: str) -> float:
+    left, right = _words(a), _words(b)
+    return len(left & right) / max(1, len(left | right))

@@ -1,0 +1,180 @@
+"""LoRA: a low-rank update beside every linear layer (Hu et al. 2021, arXiv:2106.09685).
+
+    y = W x + (alpha / r) · B A x        A: [r, in]   B: [out, r]   W frozen
+
+A and B are kept in float32 and cast to the base's type for the product, so that small steps are
+not lost to rounding while the arithmetic stays fast. One base can carry many adapters; the
+`Switch` they share says which one speaks. On disk an adapter has PEFT's format, so that other
+tools can load it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from steelyard.errors import StoreError
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+PREFIX = "base_model.model."  # PEFT's name for the wrapped model
+
+
+@dataclass(slots=True)
+class Switch:
+    """Which adapter is active in a base, or none."""
+
+    active: str | None = None
+
+
+class LowRank(nn.Module):
+    """One layer's A and B. B starts at zero, so a fresh adapter changes nothing."""
+
+    def __init__(self, base: nn.Linear, *, rank: int, alpha: int, generator: torch.Generator):
+        super().__init__()
+        bound = 1 / math.sqrt(base.in_features)  # PEFT's kaiming_uniform(a=√5) comes to this
+        a = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
+        self.a = nn.Parameter(a)
+        self.b = nn.Parameter(torch.zeros(base.out_features, rank))
+        self.scale = alpha / rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        down = functional.linear(x, self.a.to(x.dtype))
+        return functional.linear(down, (self.b * self.scale).to(x.dtype))
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer and the adapters that may be added to it."""
+
+    def __init__(self, base: nn.Linear, switch: Switch) -> None:
+        super().__init__()
+        self.base = base
+        self.switch = switch
+        self.adapters = nn.ModuleDict()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        if self.switch.active is None:
+            return y
+        update: Tensor = self.adapters[self.switch.active](x)
+        return y + update
+
+
+def wrap(model: nn.Module) -> Switch:
+    """Put a `LoraLinear` around every linear layer but the output head, once per model."""
+    switch = getattr(model, "lora_switch", None)
+    if isinstance(switch, Switch):
+        return switch
+    switch = Switch()
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and not name.endswith("lm_head"):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, LoraLinear(module, switch))
+    model.requires_grad_(requires_grad=False)
+    model.lora_switch = switch
+    return switch
+
+
+def layers(model: nn.Module) -> Iterator[tuple[str, LoraLinear]]:
+    """The wrapped layers with their names in the unwrapped model."""
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLinear):
+            yield name, module
+
+
+def add(model: nn.Module, adapter: str, *, rank: int, alpha: int, seed: int) -> list[nn.Parameter]:
+    """Add a fresh trainable adapter, make it the active one, and return its parameters."""
+    switch = wrap(model)
+    generator = torch.Generator().manual_seed(seed)
+    parameters: list[nn.Parameter] = []
+    for _, layer in layers(model):
+        pair = LowRank(layer.base, rank=rank, alpha=alpha, generator=generator)
+        layer.adapters[adapter] = pair.to(layer.base.weight.device)
+        parameters += [pair.a, pair.b]
+    switch.active = adapter
+    return parameters
+
+
+def tensors(model: nn.Module, adapter: str) -> dict[str, Tensor]:
+    """The adapter's tensors under PEFT's names, float32, on the CPU."""
+    found: dict[str, Tensor] = {}
+    for name, layer in layers(model):
+        pair: Any = layer.adapters[adapter]
+        found[f"{PREFIX}{name}.lora_A.weight"] = pair.a.detach().float().cpu().clone()
+        found[f"{PREFIX}{name}.lora_B.weight"] = pair.b.detach().float().cpu().clone()
+    return found
+
+
+def assign(model: nn.Module, adapter: str, state: dict[str, Tensor]) -> None:
+    """Copy tensors under PEFT's names into an adapter that was added before.
+
+    Raises:
+        StoreError: a layer of the model is missing from `state`, or has another shape.
+    """
+    for name, layer in layers(model):
+        pair: Any = layer.adapters[adapter]
+        for part, parameter in (("lora_A", pair.a), ("lora_B", pair.b)):
+            key = f"{PREFIX}{name}.{part}.weight"
+            if key not in state or state[key].shape != parameter.shape:
+                shape = tuple(state[key].shape) if key in state else "nothing"
+                raise StoreError(
+                    f"adapter: {key} is {shape}, the base expects {tuple(parameter.shape)}; "
+                    "it was trained on another base model"
+                )
+            with torch.no_grad():
+                parameter.copy_(state[key])
+
+
+def save(folder: Path, model: nn.Module, adapter: str, *, rank: int, alpha: int, base: str) -> None:
+    """Write an adapter in PEFT's format. `base` is the fingerprint of the weights beneath it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors(model, adapter), folder / WEIGHTS_FILE)
+    targets = sorted({name.rpartition(".")[2] for name, _ in layers(model)})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": targets,
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        "steelyard_base": base,
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load(folder: Path, model: nn.Module, *, base: str) -> str:
+    """Load an adapter beside those the model has already and return the name to switch it by.
+
+    Raises:
+        StoreError: the files are not there, or the adapter was trained on another base.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        data = (folder / WEIGHTS_FILE).read_bytes()
+    except OSError as error:
+        raise StoreError(f"{folder}: no adapter there ({error}); weigh the task again") from error
+    if config.get("steelyard_base") != base:
+        raise StoreError(
+            f"{folder}: trained on base {str(config.get('steelyard_base'))[:12]}, "
+            f"and this base is {base[:12]}; use the model it was trained on"
+        )
+    name = hashlib.sha256(data).hexdigest()
+    if not any(name in layer.adapters for _, layer in layers(model)):
+        add(model, name, rank=config["r"], alpha=config["lora_alpha"], seed=0)
+        assign(model, name, load_file(folder / WEIGHTS_FILE))
+        for _, layer in layers(model):
+            layer.adapters[name].requires_grad_(requires_grad=False)
+    return name

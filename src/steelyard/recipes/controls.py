@@ -1,0 +1,61 @@
+"""The controls that need no language model. A verdict without them is not worth having."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from steelyard.core import Answer, Json, Recipe, Task
+from steelyard.recipes.prompt import target_text
+
+WORD = r"(?u)\b\w+\b"  # one-letter words too, which scikit-learn leaves out
+Predict = Callable[[Sequence[str]], list[Json]]
+
+
+class ControlSystem:
+    """A control as a System: a function from inputs to values."""
+
+    def __init__(self, recipe: Recipe, predict: Predict) -> None:
+        self.recipe = recipe
+        self._predict = predict
+
+    def answer(self, input: str) -> Answer:
+        """The control's value for one input."""
+        return self.answer_many([input])[0]
+
+    def answer_many(self, inputs: Sequence[str]) -> list[Answer]:
+        """The control's value for each input."""
+        return [Answer(value=v, text=target_text(v)) for v in self._predict(inputs)]
+
+
+def build_majority(recipe: Recipe, task: Task) -> ControlSystem:
+    """Always the commonest training target; of equally common ones, the first."""
+    targets = {target_text(example.target): example.target for example in task.train}
+    counts = Counter(target_text(example.target) for example in task.train)
+    commonest = targets[counts.most_common(1)[0][0]]
+    return ControlSystem(recipe, lambda inputs: [commonest] * len(inputs))
+
+
+def build_tfidf(recipe: Recipe, task: Task) -> ControlSystem:
+    """Bag of words: a linear model over labels, the nearest example's target otherwise."""
+    texts = [example.input for example in task.train]
+    # Words and word pairs for labels; sublinear counts. Source: scikit-learn's own text guide.
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD
+    )
+    if task.output.type == "label" and len({example.target for example in task.train}) > 1:
+        model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
+        model.fit(texts, [example.target for example in task.train])
+        return ControlSystem(recipe, lambda inputs: [str(v) for v in model.predict(list(inputs))])
+    vectors = vectorizer.fit_transform(texts)
+
+    def nearest(inputs: Sequence[str]) -> list[Json]:
+        similarity = (vectorizer.transform(list(inputs)) @ vectors.T).toarray()
+        return [task.train[i].target for i in np.argmax(similarity, axis=1)]
+
+    return ControlSystem(recipe, nearest)

@@ -1,0 +1,6 @@
+"""What has been seen and built: SQLite rows and content-addressed folders."""
+
+from steelyard.store.artefacts import Artefacts
+from steelyard.store.database import Database, TrialRef
+
+__all__ = ["Artefacts", "Database", "TrialRef"]

@@ -1,0 +1,166 @@
+"""The rows: trials and their answers, builds, verdicts. SQLite in WAL mode, one writer.
+
+A row is written as soon as it is known and never changed, so that any interruption costs the
+batch in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+
+from steelyard.core import Answer, Json, Row, Score, Split, Usage, digest
+from steelyard.store.migrations import migrate
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRef:
+    """What a trial's rows depend on. `system` is the fingerprint of what answered."""
+
+    task_hash: str
+    recipe: str
+    system: str
+    split: Split
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return digest(asdict(self))
+
+
+class Database:
+    """Opens, and migrates, the database of a home folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine: Engine = create_engine(f"sqlite:///{path}")
+        event.listen(self._engine, "connect", _configure)
+        # The driver would begin transactions late and never for DDL; say BEGIN ourselves.
+        event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        with self._engine.begin() as connection:
+            migrate(connection)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    def rows(self, trial: TrialRef) -> dict[str, Row]:
+        """The rows a trial has so far, by example id."""
+        query = text("SELECT example_id, row FROM answer WHERE trial = :trial")
+        with self._engine.connect() as connection:
+            found = connection.execute(query, {"trial": trial.key}).all()
+        return {example_id: _row(json.loads(body)) for example_id, body in found}
+
+    def add_rows(self, trial: TrialRef, rows: Sequence[Row]) -> None:
+        """Write the rows of one batch, all or none."""
+        head = {**asdict(trial), "key": trial.key, "now": _now()}
+        with self._engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT OR IGNORE INTO trial VALUES "
+                    "(:key, :task_hash, :recipe, :split, :seed, :now)"
+                ),
+                head,
+            )
+            connection.execute(
+                text("INSERT OR IGNORE INTO answer VALUES (:trial, :example_id, :row)"),
+                [
+                    {
+                        "trial": trial.key,
+                        "example_id": row.example_id,
+                        "row": json.dumps(asdict(row), ensure_ascii=False),
+                    }
+                    for row in rows
+                ],
+            )
+
+    def test_looks(self, task_hash: str) -> int:
+        """How many distinct systems have been measured on the sealed test split of a task."""
+        query = text("SELECT count(*) FROM trial WHERE task_hash = :task AND split = 'test'")
+        with self._engine.connect() as connection:
+            return int(connection.execute(query, {"task": task_hash}).scalar_one())
+
+    def build(self, key: str) -> tuple[str | None, float, Json] | None:
+        """Artefact hash, seconds and details of a finished build, or None."""
+        query = text("SELECT artefact, seconds, details FROM build WHERE key = :key")
+        with self._engine.connect() as connection:
+            found = connection.execute(query, {"key": key}).one_or_none()
+        return None if found is None else (found[0], found[1], json.loads(found[2]))
+
+    def add_build(self, key: str, artefact: str | None, seconds: float, details: Json) -> None:
+        """Remember a finished build; the first one of a key stays."""
+        row = {
+            "key": key,
+            "artefact": artefact,
+            "seconds": seconds,
+            "details": json.dumps(details),
+            "now": _now(),
+        }
+        with self._engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT OR IGNORE INTO build VALUES (:key, :artefact, :seconds, :details, :now)"
+                ),
+                row,
+            )
+
+    def forget_build(self, key: str) -> None:
+        """Drop a build whose artefact turned out to be spoilt, so that it is made again."""
+        with self._engine.begin() as connection:
+            connection.execute(text("DELETE FROM build WHERE key = :key"), {"key": key})
+
+    def add_verdict(self, run_key: str, body: Json) -> None:
+        """Keep a verdict; a run of the same key replaces its own earlier one."""
+        row = {
+            "name": body["task"],
+            "hash": body["task_hash"],
+            "run": run_key,
+            "body": json.dumps(body, ensure_ascii=False),
+            "now": _now(),
+        }
+        with self._engine.begin() as connection:
+            connection.execute(text("DELETE FROM verdict WHERE run_key = :run"), row)
+            connection.execute(
+                text(
+                    "INSERT INTO verdict (task_name, task_hash, run_key, body, created_at) "
+                    "VALUES (:name, :hash, :run, :body, :now)"
+                ),
+                row,
+            )
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        """All verdicts, newest first: id, task_name, task_hash, created_at and body."""
+        query = text(
+            "SELECT id, task_name, task_hash, created_at, body FROM verdict ORDER BY id DESC"
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query).mappings().all()
+        return [{**row, "body": json.loads(row["body"])} for row in found]
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA busy_timeout = 10000")
+    cursor.close()
+
+
+def _row(plain: dict[str, Any]) -> Row:
+    answer = plain.pop("answer")
+    score = plain.pop("score")
+    return Row(
+        **plain,
+        answer=Answer(**{**answer, "usage": Usage(**answer["usage"])}),
+        score=None if score is None else Score(**score),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,144 @@
+"""task.toml → Task: read, check, fold, split, describe the output, hash."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from steelyard.core import SPLITS, Example, Output, Split, Task, digest
+from steelyard.errors import DataError
+from steelyard.tasks.examples import Item, check_columns, fold, give_ids, input_template, to_item
+from steelyard.tasks.output import Splits, data_files, describe_output
+from steelyard.tasks.rows import read_rows
+from steelyard.tasks.schema import spelling
+from steelyard.tasks.split import MIN_GROUPS, draw_splits, num_shared
+from steelyard.tasks.task_file import TaskSpec, parse_task, read_task_text
+from steelyard.tasks.wording import count
+
+
+def load_task(path: str | Path) -> Task:
+    """The task that a `task.toml` describes, its rows read, checked and split.
+
+    Raises:
+        TaskError: the task file is wrong.
+        DataError: the rows are.
+        MissingExtraError: a Parquet file, and pyarrow is not installed.
+    """
+    path = Path(path)
+    return load_spec(parse_task(path, read_task_text(path)))
+
+
+def load_spec(spec: TaskSpec) -> Task:
+    """The task of a task file already parsed."""
+    parts, notes = _read(spec)
+    splits, more = _split(spec, parts)
+    notes += [*more, *_leaks(spec, splits)]
+    _check_sizes(spec, splits, notes)
+    output, splits, more = describe_output(spec, splits)
+    notes += more
+    examples = {name: tuple(item.example for item in splits[name]) for name in SPLITS}
+    return Task(
+        name=spec.name,
+        instruction=spec.instruction,
+        output=output,
+        scorer=spec.scorer,
+        tolerance=spec.tolerance,
+        train=examples["train"],
+        dev=examples["dev"],
+        test=examples["test"],
+        hash=_hash(spec, output, examples),
+        models=spec.models,
+        usd_per_machine_hour=spec.usd_per_machine_hour,
+        limits=spec.limits,
+        notes=(*spec.notes, *notes),
+        path=spec.path.absolute(),
+    )
+
+
+def _read(spec: TaskSpec) -> tuple[dict[str, list[Item]], list[str]]:
+    template = input_template(spec.data_table, spec.data.input)
+    parts: dict[str, list[Item]] = {}
+    numbers = itertools.count(1)
+    for name, files in spec.data.files.items():
+        parts[name] = []
+        for file in files:
+            rows = read_rows(file)
+            check_columns(spec, template, rows, file)
+            parts[name] += [to_item(row, next(numbers), spec, template) for row in rows]
+    parts, notes = fold(parts)
+    parts, more = give_ids(parts, spec.data.id)
+    return parts, notes + more
+
+
+def _split(spec: TaskSpec, parts: Mapping[str, list[Item]]) -> tuple[Splits, list[str]]:
+    """The given splits as they are; the missing ones drawn from train, never from test."""
+    source = "all" if "all" in parts else "train"
+    given: Splits = {name: parts[name] for name in SPLITS if name != source and name in parts}
+    shares = {
+        name: share
+        for name, share in zip(SPLITS, spec.data.split, strict=True)
+        if name not in given
+    }
+    pool = parts[source]
+    if len(shares) == 1:
+        return {**given, "train": pool}, []
+    drawn = draw_splits([item.example.group for item in pool], shares, spec.data.seed)
+    splits = given | {name: [pool[row] for row in rows] for name, rows in drawn.items()}
+    names = ", ".join(file.name for file in spec.data.files[source])
+    sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in drawn.items())
+    return splits, [f"The rows of {names} were split with seed {spec.data.seed}: {sizes}."]
+
+
+def _leaks(spec: TaskSpec, splits: Splits) -> list[str]:
+    notes = []
+    inputs = num_shared({name: [i.example.input for i in splits[name]] for name in SPLITS})
+    if inputs:
+        notes.append(
+            f"Leakage: {count(inputs, 'input')} with different targets in more than one split."
+        )
+    groups = num_shared({name: [i.example.group for i in splits[name]] for name in SPLITS})
+    if groups and spec.data.group is not None:
+        notes.append(
+            f"Leakage: {count(groups, 'group')} with rows in more than one split, so scores may "
+            "flatter what was learned from train."
+        )
+    return notes
+
+
+def _check_sizes(spec: TaskSpec, splits: Splits, notes: Sequence[str]) -> None:
+    found = {name: len({item.example.group for item in splits[name]}) for name in SPLITS}
+    short = [name for name in SPLITS if found[name] < MIN_GROUPS[name]]
+    if not short:
+        return
+    has = ", ".join(
+        f"{name} has {count(len(splits[name]), 'row')} in {count(found[name], 'group')} "
+        f"and needs {MIN_GROUPS[name]}"
+        for name in short
+    )
+    is_group = f'group = "{spec.data.group}"' if spec.data.group else "each different input"
+    given = [name for name in short if name != "train" and name in spec.data.files]
+    remedy = f", or remove {given[0]} from [data] to have it drawn from train" if given else ""
+    if spec.data.group is not None:
+        remedy += ", or group by a finer column"
+    raise DataError(
+        f"{data_files(spec)}: fewer rows than the splits need: {has} (a group is {is_group}). "
+        f"{''.join(note + ' ' for note in notes)}"
+        "Expected at least 1 group in train and 2 each in dev and test. "
+        f"Add rows{remedy}."
+    )
+
+
+def _hash(spec: TaskSpec, output: Output, examples: Mapping[Split, Sequence[Example]]) -> str:
+    return digest(
+        {
+            "instruction": spec.instruction,
+            "output": asdict(output) | {"schema": spelling(output.schema)},
+            "scorer": spec.scorer,
+            "rows": {
+                name: [[row.id, row.input, row.target, row.group] for row in examples[name]]
+                for name in SPLITS
+            },
+        }
+    )

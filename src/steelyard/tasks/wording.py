@@ -1,0 +1,26 @@
+"""How messages print values and counts."""
+
+from __future__ import annotations
+
+import json
+
+from steelyard.core import Json
+
+
+def shown(value: Json, width: int = 60) -> str:
+    """A value as a message prints it: JSON, cut to `width` characters.
+
+    >>> shown("x" * 100, width=8)
+    '"xxxxxx…'
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "row"), count(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

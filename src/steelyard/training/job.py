@@ -1,0 +1,119 @@
+"""What a training child is told, and what it tells back. Plain JSON on both ways."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from steelyard.core import Json, ModelSpec, Weights, digest
+from steelyard.models import Message, Prompt
+
+JOB_FILE = "job.json"
+PROGRESS_FILE = "progress.jsonl"
+RESULT_FOLDER = "result"
+CURVE_FILE = "learning_curve.json"
+
+HELD_OUT_SHARE = 0.1
+HELD_OUT_ROWS = (8, 64)  # fewer say nothing, more cost time. Source: ours
+SMALLEST_SPLIT = 24  # with fewer rows every one is trained on, without early stopping
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """A prompt as it will be met when serving, the target's text, and the row's group."""
+
+    prompt: Prompt
+    target: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that decides the weights; `key` names them before they exist."""
+
+    model: ModelSpec
+    fingerprint: str
+    weights: Weights
+    seed: int
+    rows: tuple[TrainingRow, ...]
+
+    @property
+    def key(self) -> str:
+        return digest([self.fingerprint, asdict(self.weights), self.seed, *map(_plain, self.rows)])
+
+    def write(self, folder: Path) -> None:
+        """Write the job so that `read` gives it back."""
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = {
+            "model": asdict(self.model),
+            "fingerprint": self.fingerprint,
+            "weights": asdict(self.weights),
+            "seed": self.seed,
+            "rows": [_plain(row) for row in self.rows],
+        }
+        (folder / JOB_FILE).write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        plain = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+        return cls(
+            model=ModelSpec(**plain["model"]),
+            fingerprint=plain["fingerprint"],
+            weights=Weights(**plain["weights"]),
+            seed=plain["seed"],
+            rows=tuple(
+                TrainingRow(tuple(Message(*turn) for turn in turns), target, group)
+                for turns, target, group in plain["rows"]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A line from the child. `held_out_loss` comes at evaluations only. Loss: nats per token."""
+
+    step: int
+    num_steps: int
+    epoch: float
+    train_loss: float | None = None
+    held_out_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Weights in a folder, how they came about, and the seconds that took."""
+
+    folder: Path
+    curve: Json
+    seconds: float
+
+
+def held_out_rows(rows: Sequence[TrainingRow], seed: int) -> list[bool]:
+    """Which rows early stopping listens to: a tenth of the groups, never trained on.
+
+    Too few rows to spare any: all False.
+    """
+    if len(rows) < SMALLEST_SPLIT:
+        return [False] * len(rows)
+    low, high = HELD_OUT_ROWS
+    wanted = min(max(low, round(HELD_OUT_SHARE * len(rows))), high)
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row.group] = sizes.get(row.group, 0) + 1
+    chosen: set[str] = set()
+    taken = 0
+    for group in sorted(sizes, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest()):
+        if taken + sizes[group] > max(wanted, len(rows) // 4):
+            continue  # one giant group must not swallow the training rows
+        chosen.add(group)
+        taken += sizes[group]
+        if taken >= wanted:
+            break
+    return [row.group in chosen for row in rows]
+
+
+def _plain(row: TrainingRow) -> list[Json]:
+    return [[[m.role, m.content] for m in row.prompt], row.target, row.group]

@@ -1,0 +1,102 @@
+"""Starting the training child, watching it, and taking over its result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from steelyard.errors import TrainingError
+from steelyard.training.job import (
+    CURVE_FILE,
+    PROGRESS_FILE,
+    RESULT_FOLDER,
+    Job,
+    Progress,
+    Trained,
+)
+
+POLL_SECONDS = 0.2
+STDERR_FILE = "stderr.txt"
+SECONDS_FILE = "seconds.json"
+SAID_CHARACTERS = 500
+
+
+def train_in_child(
+    job: Job,
+    folder: Path,
+    *,
+    log: Callable[[Progress], None] = lambda _: None,
+    deadline: float | None = None,
+) -> Trained:
+    """Train `job` in a child process, continuing from whatever an earlier one left in `folder`.
+
+    `deadline` is a `time.monotonic()` after which the child is stopped; its checkpoints stay.
+
+    Raises:
+        TrainingError: the child ended without weights, or the deadline passed (TimeoutError is
+        its cause).
+    """
+    if not (folder / RESULT_FOLDER).is_dir():
+        job.write(folder)
+        _run(folder, log, deadline)
+    curve = json.loads((folder / RESULT_FOLDER / CURVE_FILE).read_text(encoding="utf-8"))
+    return Trained(folder / RESULT_FOLDER, curve, _spent(folder))
+
+
+def _run(folder: Path, log: Callable[[Progress], None], deadline: float | None) -> None:
+    progress = folder / PROGRESS_FILE
+    seen = progress.stat().st_size if progress.exists() else 0
+    before, started = _spent(folder), time.monotonic()
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+    with (folder / STDERR_FILE).open("wb") as stderr:
+        child = subprocess.Popen(  # noqa: S603  our own module, no shell
+            [sys.executable, "-m", "steelyard.training.worker", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env=environment,
+        )
+    try:
+        while child.poll() is None:
+            time.sleep(POLL_SECONDS)
+            seen = _follow(progress, seen, log)
+            now = time.monotonic()
+            # Written as it goes, so that a killed run's time is not forgotten.
+            (folder / SECONDS_FILE).write_text(json.dumps(before + now - started))
+            if deadline is not None and now > deadline:
+                raise TrainingError(
+                    "the time limit came before the training was done"
+                ) from TimeoutError()
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode != 0 or not (folder / RESULT_FOLDER).is_dir():
+        lines = (folder / STDERR_FILE).read_text(errors="replace").strip().splitlines()
+        said = lines[-1][:SAID_CHARACTERS] if lines else f"nothing, exit code {child.returncode}"
+        raise TrainingError(f"the training process failed; it said: {said}")
+
+
+def _follow(progress: Path, seen: int, log: Callable[[Progress], None]) -> int:
+    """Report the whole lines written since byte `seen`; returns where they end."""
+    if not progress.exists():
+        return seen
+    with progress.open("rb") as file:
+        file.seek(seen)
+        data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    for line in whole.splitlines():
+        log(Progress(**json.loads(line)))
+    return seen + len(whole)
+
+
+def _spent(folder: Path) -> float:
+    try:
+        seconds = json.loads((folder / SECONDS_FILE).read_text())
+    except (OSError, ValueError):
+        return 0.0
+    return float(seconds)

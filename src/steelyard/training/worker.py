@@ -1,0 +1,143 @@
+"""The training child: `python -m steelyard.training.worker FOLDER`.
+
+Reads job.json, writes progress.jsonl, checkpoints and, last of all, result/. It ends when its
+standard input closes: a parent that was killed leaves no orphan behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from steelyard.core import Json
+from steelyard.errors import SteelyardError, TrainingError
+from steelyard.models import open_backend
+from steelyard.models.fake import ROWS_FILE
+from steelyard.models.opening import is_fake
+from steelyard.training.job import (
+    CURVE_FILE,
+    PROGRESS_FILE,
+    RESULT_FOLDER,
+    Job,
+    Progress,
+    held_out_rows,
+)
+
+_Log = Callable[[Progress], None]
+
+
+def main(folder: Path) -> int:
+    """Train the job in `folder`; 0 when result/ is there."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job = Job.read(folder)
+    partial = folder / f".{RESULT_FOLDER}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as lines:
+
+        def log(progress: Progress) -> None:
+            lines.write(json.dumps(asdict(progress)) + "\n")
+            lines.flush()
+
+        train = _train_fake if is_fake(job.model.source) else _train_lora
+        try:
+            curve = train(job, folder, partial, log)
+        except SteelyardError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    (partial / CURVE_FILE).write_text(json.dumps(curve), encoding="utf-8")
+    partial.rename(folder / RESULT_FOLDER)
+    return 0
+
+
+def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
+    from steelyard.models import lora
+    from steelyard.models.torch_backend import TorchBackend
+    from steelyard.training import loop
+    from steelyard.training.batches import Encoded
+
+    backend = open_backend(job.model)
+    assert isinstance(backend, TorchBackend)
+    if backend.fingerprint != job.fingerprint:
+        raise TrainingError(
+            f'model "{job.model.name}" changed since the job was made; weigh the task again'
+        )
+    renderer = backend.renderer
+    held = held_out_rows(job.rows, job.seed)
+    kept: tuple[list[Encoded], list[Encoded]] = ([], [])
+    for row, out in zip(job.rows, held, strict=True):
+        encoded = Encoded(renderer.prompt_ids(row.prompt), renderer.target_ids(row.target))
+        if len(encoded) <= backend.context_tokens:
+            kept[out].append(encoded)
+    rows, held_out = kept
+    if not rows:
+        raise TrainingError(
+            f"no training row fits the model's context of {backend.context_tokens} tokens; "
+            "shorten the inputs or name a base model with a longer context"
+        )
+    weights = job.weights
+    state = loop.train(
+        backend.loaded.model,
+        rows,
+        held_out,
+        weights=weights,
+        seed=job.seed,
+        folder=folder / "checkpoints",
+        log=log,
+    )
+    lora.save(
+        result,
+        backend.loaded.model,
+        loop.ADAPTER,
+        rank=weights.rank,
+        alpha=weights.alpha,
+        base=backend.loaded.fingerprint,
+    )
+    return {
+        "points": state.points,
+        "best_step": state.best_step,
+        "stopped": state.stopped,
+        "num_rows": len(rows),
+        "num_held_out": len(held_out),
+        "num_too_long": len(job.rows) - len(rows) - len(held_out),
+    }
+
+
+def _train_fake(job: Job, _folder: Path, result: Path, log: _Log) -> Json:
+    milliseconds = int(job.model.source.partition(":")[2] or 0)
+    held = held_out_rows(job.rows, job.seed)
+    rows = [row for row, out in zip(job.rows, held, strict=True) if not out]
+    for step in range(1, job.weights.epochs + 1):
+        time.sleep(milliseconds * len(rows) / 1000)
+        log(Progress(step, job.weights.epochs, float(step), 1 / step, 1 / step))
+    pairs = [[row.prompt[-1].content, row.target] for row in rows]
+    (result / ROWS_FILE).write_text(json.dumps(pairs), encoding="utf-8")
+    points = [
+        {"step": s, "epoch": float(s), "train_loss": 1 / s, "held_out_loss": 1 / s}
+        for s in range(1, job.weights.epochs + 1)
+    ]
+    return {
+        "points": points,
+        "best_step": job.weights.epochs,
+        "stopped": f"after {job.weights.epochs} epochs",
+        "num_rows": len(rows),
+        "num_held_out": len(job.rows) - len(rows),
+        "num_too_long": 0,
+    }
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):  # blocks until the parent's end of the pipe is gone
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
