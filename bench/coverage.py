@@ -134,11 +134,12 @@ def peer_intervals(values: Floats, groups: Ints, counts: Floats) -> dict[str, Fl
 
 def coverage(
     scenario: Scenario, simulations: int, rng: np.random.Generator
-) -> tuple[str, list[float]]:
-    """One row of the table, and the percentages of coverage in it."""
+) -> tuple[str, list[float], list[float]]:
+    """One row of the table, and every method's coverage in per cent and mean width."""
     chance = np.full(scenario.num_groups, 1 / scenario.num_groups)
     counts = rng.multinomial(scenario.num_groups, chance, size=RESAMPLES).astype(np.float64)
-    covered, found, width = dict.fromkeys(("steelyard", *PEERS), 0), 0, 0.0
+    covered, found = dict.fromkeys(("steelyard", *PEERS), 0), 0
+    width = dict.fromkeys(covered, 0.0)
     for seed in range(simulations):
         values, groups = scenario.study(rng)
         intervals: dict[str, tuple[float, float] | Floats] = {}
@@ -159,20 +160,21 @@ def coverage(
         intervals |= peer_intervals(values, groups, counts)
         for method, (low, high) in intervals.items():
             covered[method] += low - 1e-9 <= scenario.truth <= high + 1e-9
-        width += intervals["steelyard"][1] - intervals["steelyard"][0]
+            on_scale = min(high, 1.0) - max(low, -1.0)
+            width[method] += float(on_scale) / simulations
     name = scenario.name + (f", groups alike {scenario.alike:g}" if scenario.alike else "")
     percent = [100 * count / simulations for count in covered.values()]
     shares = " | ".join(f"{value:.1f}" for value in percent)
     finds = "" if scenario in MEANS else f" {100 * found / simulations:.1f} |"
-    return (
+    row = (
         f"| {name} | {scenario.num_groups} | {scenario.truth:.3g} | {shares} "
-        f"| {width / simulations:.3f} |{finds}"
-    ), percent
+        f"| {width['steelyard']:.3f} |{finds}"
+    )
+    return row, percent, list(width.values())
 
 
-def summary(title: str, summarise: Callable[[Floats], Floats], percent: Floats) -> str:
-    shares = " | ".join(f"{value:.1f}" for value in summarise(percent))
-    return f"| **{title}** | | | {shares} | |"
+def summary(title: str, figures: Floats) -> str:
+    return f"| **{title}** | | | {' | '.join(f'{figure:.1f}' for figure in figures)} | |"
 
 
 def twins(num_examples: int, simulations: int, rng: np.random.Generator) -> float:
@@ -216,15 +218,18 @@ def main() -> None:
     ):
         header = f"| {title} | groups | truth | steelyard | {' | '.join(PEERS)} | width |{last}"
         print(header, "|---" * (header.count("|") - 1) + "|", sep="\n")
-        all_percent = []
+        percents, widths = [], []
         for scenario in scenarios:
-            row, percent = coverage(scenario, options.simulations, rng)
+            row, percent, width = coverage(scenario, options.simulations, rng)
             print(row, flush=True)
-            all_percent.append(percent)
-        table = np.array(all_percent)
-        print(summary("lowest", lambda rows: rows.min(0), table))
-        print(summary("rows below 93.5, %", lambda rows: 100 * (rows < 93.5).mean(0), table))
-        print(summary("rows above 96.5, %", lambda rows: 100 * (rows > 96.5).mean(0), table))
+            percents.append(percent)
+            widths.append(width)
+        table = np.array(percents)
+        print(summary("lowest", table.min(0)))
+        print(summary("rows below 93.5, %", 100 * (table < 93.5).mean(0)))
+        print(summary("rows above 96.5, %", 100 * (table > 96.5).mean(0)))
+        print(summary("mean width, points", 100 * np.mean(widths, axis=0)))
+        print(summary("width of the first row, points", 100 * np.array(widths[0])))
         print()
     print("| twins | false winners |", "|---|---|", sep="\n")
     for num_examples in (20, 60, 160):

@@ -73,8 +73,8 @@ class People:
         trade = rng.choice(TRADES)
         title, former_title = rng.sample(trade.titles, 2)
         name = self.unused(self.full_name)
-        email = self.unused(lambda: address(rng, name)) if rng.random() < 0.9 else None
-        digits = self.unused(lambda: telephone(rng)) if rng.random() < 0.85 else None
+        email = self.unused(lambda: address(rng, name)) if rng.random() < 0.85 else None
+        digits = self.unused(lambda: telephone(rng)) if rng.random() < 0.75 else None
         num_years = rng.randint(1, 14)
         manages = rng.random() < 0.5
         skills = rng.sample(list(trade.skills), rng.choices((2, 3, 4), (35, 45, 20))[0])
@@ -85,9 +85,9 @@ class People:
                 "email": email,
                 "phone": digits and digits.replace(" ", ""),
                 "title": title,
-                "seniority": seniority(num_years, manages=manages),
-                "years": num_years,
                 "skills": skills,
+                "years": num_years,
+                "seniority": seniority(num_years, manages=manages),
             },
             email=email and written_email(rng, email),
             phone=digits and written_phone(rng, digits),
@@ -160,7 +160,7 @@ def written_years(rng: random.Random, num_years: int) -> str:
     stated = (f"{num_years} {unit}", f"{NUMBER_WORDS[num_years]} {unit}", f"{num_years} yrs")
     dashed = (f"{end - num_years}-{end}", f"{end - num_years} to {end}")
     still = (f"since {start}", f"{start} to present", f"{start}-present")
-    return rng.choice(rng.choices((stated, dashed, still), (50, 25, 25))[0])
+    return rng.choice(rng.choices((stated, dashed, still), (60, 15, 25))[0])
 
 
 def write_rows(path: Path, *, people: People, split: str, num_rows: int) -> None:

@@ -98,11 +98,11 @@ US_AREA_CODES = ("202", "212", "303", "312", "415", "503", "617", "713")
 
 
 def seniority(years: int, *, manages: bool) -> str:
-    """The house code: S1 up to seven years, S2 from eight; those who manage others get two more.
+    """The house code: M for those who manage others, else S; 1 up to seven years, 2 from eight.
 
     The title plays no part in it: a "Senior Nurse" of three years who manages nobody is an S1.
 
     >>> seniority(7, manages=False), seniority(8, manages=False), seniority(8, manages=True)
-    ('S1', 'S2', 'S4')
+    ('S1', 'S2', 'M2')
     """
-    return f"S{1 + (years >= 8) + 2 * manages}"
+    return f"{'M' if manages else 'S'}{2 if years >= 8 else 1}"

@@ -147,17 +147,17 @@ class Weights:
     """What is learned, and how. The numbers are explained in docs/weigh.md.
 
     Units: `learning_rate` is the peak; `batch_size` is rows per optimiser step; `epochs` is the
-    most that early stopping allows.
+    most that early stopping allows, `patience` how many of them may pass without a new best.
     """
 
     method: Literal["none", "lora"] = "none"
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 1e-3
-    epochs: int = 4
+    epochs: int = 3
     batch_size: int = 16
     warmup_share: float = 0.06
-    patience: int = 2
+    patience: int = 1
 
     def __str__(self) -> str:
         return "none" if self.method == "none" else f"{self.method} r={self.rank}"

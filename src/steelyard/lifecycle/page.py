@@ -459,7 +459,7 @@ def _inside(verdict: Verdict) -> str:
             for d, look in zip(details, looks, strict=True)
         )
         rows.append(f'<tr><th scope="row">{title}</th><td></td>{cells}</tr>')
-    caption = f"What the scorer {esc(verdict['scorer'])} saw on dev."
+    caption = f"What the scorer “{esc(verdict['scorer'])}” saw on dev."
     caption += " n counts the expected values." if names else ""
     corner = f'<tr><td></td><th scope="col" class="n">{"n" if names else ""}</th>{columns}</tr>'
     return table(caption, corner, rows, "inside" if names else "inside few")

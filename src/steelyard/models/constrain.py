@@ -22,13 +22,18 @@ KEY_SEPARATOR = ": "
 
 
 class Constraint:
-    """A compiled schema for one tokenizer; `start` gives each row its own matcher."""
+    """A compiled schema for one tokenizer; `start` gives each row its own matcher.
 
-    def __init__(self, tokenizer: Any, schema: Mapping[str, Json], end_token_id: int) -> None:
+    `vocabulary` is the width of the model's logits: some models have more than their tokenizer.
+    """
+
+    def __init__(
+        self, tokenizer: Any, schema: Mapping[str, Json], *, end_token_id: int, vocabulary: int
+    ) -> None:
         guidance = need("llguidance", "torch")
         hf = need("llguidance.hf", "torch")
         self._llg = guidance
-        self._tokenizer = hf.from_tokenizer(tokenizer, eos_token=end_token_id)
+        self._tokenizer = hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=end_token_id)
         options = {
             "whitespace_flexible": False,
             "item_separator": ITEM_SEPARATOR,

@@ -80,8 +80,9 @@ class FakeBackend:
     def _score(self, prompt: Prompt, labels: Sequence[str]) -> LabelScores:
         self._work()
         size = self.count_tokens(prompt)
-        if size > self.context_tokens:
-            return LabelScores(error=too_long(size, self.context_tokens))
+        needed = size + max(self.count_target_tokens(label) for label in labels)
+        if needed > self.context_tokens:
+            return LabelScores(error=too_long(needed, self.context_tokens))
         pairs = [*self.learned, *_shots(prompt)]
         asked = prompt[-1].content
         scores = np.array([0.2 * _overlap(asked, label) for label in labels])

@@ -6,9 +6,13 @@ column. A shared prompt prefix is computed once, at batch 1, and copied into eve
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from steelyard.errors import ModelError
 
 
 class BufferedLayer(DynamicLayer):
@@ -43,6 +47,24 @@ class BufferedLayer(DynamicLayer):
         self.key_buffer = self.key_buffer[indices]
         self.value_buffer = self.value_buffer[indices]
         self.keys, self.values = self.key_buffer[:, :, :filled], self.value_buffer[:, :, :filled]
+
+
+def context_tokens(config: Any) -> int:
+    """The longest sequence that these buffers hold exactly: every layer still sees all of it.
+
+    Raises:
+        ModelError: a layer keeps something else than keys and values.
+    """
+    longest = int(config.max_position_embeddings)
+    for layer in DynamicCache(config=config).layers:
+        if isinstance(layer, DynamicSlidingWindowLayer):
+            longest = min(longest, layer.sliding_window)
+        elif type(layer) is not DynamicLayer:
+            raise ModelError(
+                f"the model has a {type(layer).__name__}, which cannot be run here; expected a "
+                "model of attention layers, such as Llama, Qwen or SmolLM"
+            )
+    return longest
 
 
 def empty(num_layers: int, capacity: int) -> Cache:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -162,19 +163,27 @@ def load(folder: Path, model: nn.Module, *, base: str) -> str:
         StoreError: the files are not there, or the adapter was trained on another base.
     """
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        settings = (folder / CONFIG_FILE).read_bytes()
         data = (folder / WEIGHTS_FILE).read_bytes()
-    except OSError as error:
-        raise StoreError(f"{folder}: no adapter there ({error}); weigh the task again") from error
+        config, state = json.loads(settings), load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise StoreError(
+            f"{folder}: no adapter that can be read there ({error}); weigh the task again"
+        ) from error
     if config.get("steelyard_base") != base:
         raise StoreError(
             f"{folder}: trained on base {str(config.get('steelyard_base'))[:12]}, "
             f"and this base is {base[:12]}; use the model it was trained on"
         )
-    name = hashlib.sha256(data).hexdigest()
+    name = hashlib.sha256(settings + data).hexdigest()
     if not any(name in layer.adapters for _, layer in layers(model)):
         add(model, name, rank=config["r"], alpha=config["lora_alpha"], seed=0)
-        assign(model, name, load_file(folder / WEIGHTS_FILE))
+        try:
+            assign(model, name, state)
+        except StoreError:
+            for _, layer in layers(model):
+                del layer.adapters[name]
+            raise
         for _, layer in layers(model):
             layer.adapters[name].requires_grad_(requires_grad=False)
     return name

@@ -137,8 +137,9 @@ def _load(place: str) -> Any:
     model, tokenizer = _from_pretrained(str(folder), dtype)
     if torch.cuda.is_available():
         model = model.to("cuda")
+    _check_body(place, model.eval())
     return Loaded(
-        model=model.eval(),
+        model=model,
         renderer=Renderer(tokenizer),
         fingerprint=_fingerprint(place, model, str(dtype)),
         lock=threading.RLock(),
@@ -155,24 +156,57 @@ def fast_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def _check_body(place: str, model: Any) -> None:
+    """Refuse a model whose logits are not its head over its last hidden states.
+
+    Generating, scoring and training all rely on that, and some families scale or cap in between.
+    """
+    import torch
+
+    ids = torch.arange(3, device=model.device)[None]
+    try:
+        with torch.inference_mode():
+            ours = model.lm_head(model.model(input_ids=ids).last_hidden_state)
+            same = torch.allclose(ours, model(input_ids=ids).logits, rtol=1e-3, atol=1e-3)
+    except AttributeError:
+        same = False
+    if not same:
+        raise ModelError(
+            f'model "{place}" is a {type(model).__name__}, which cannot be run here; expected '
+            "a decoder with a plain output head, such as a Llama, Qwen or SmolLM model"
+        )
+
+
 def _from_pretrained(source: str, dtype: Any, gguf_file: str | None = None) -> tuple[Any, Any]:
     os.environ.setdefault("TQDM_DISABLE", "1")  # the caller owns the terminal
     transformers = need("transformers", "torch")
     transformers.utils.logging.disable_progress_bar()
-    extra = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
+    transformers.utils.logging.set_verbosity_error()
+    gguf: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            source, trust_remote_code=False, **({"gguf_file": gguf_file} if gguf_file else {})
+            source, trust_remote_code=False, **gguf
         )
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, trust_remote_code=False, **extra
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            output_loading_info=True,
+            **(gguf or {"use_safetensors": True}),
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # a damaged file fails in as many ways as it has parsers
         raise ModelError(
-            f'model "{source}" could not be loaded: {error}. Expected a causal language model '
-            "that transformers knows, as a local folder, a .gguf file, or a hub id that can be "
-            "reached from here"
+            f'model "{gguf_file or source}" could not be loaded: {str(error).rstrip(".")}. '
+            "Expected a causal language model that transformers knows, as a local folder, a .gguf "
+            "file, or a hub id that can be reached from here"
         ) from error
+    wrong = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    if wrong:
+        raise ModelError(
+            f'model "{gguf_file or source}": {len(wrong)} of its tensors are missing or of another '
+            f"size, {min(wrong)} among them; expected all that its config.json describes"
+        )
     return model, tokenizer
 
 
@@ -213,7 +247,8 @@ def _fingerprint(place: str, model: Any, dtype: str) -> str:
     if path.is_file():
         return digest([_file_hash(path), dtype])
     if path.is_dir():
-        files = [*sorted(path.glob("*.safetensors")), path / "tokenizer.json"]
+        # Config and templates decide the answers as much as the weights do.
+        files = sorted(f for f in path.iterdir() if f.suffix in (".safetensors", ".json", ".jinja"))
         return digest([[_file_hash(file) for file in files], dtype])
     commit = getattr(model.config, "_commit_hash", None)
     return digest([place, commit, dtype])

@@ -40,7 +40,12 @@ class Renderer:
         self.tokenizer = tokenizer
         if not getattr(tokenizer, "chat_template", None):
             tokenizer.chat_template = PLAIN_TEMPLATE
-        self._specials = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
+        # More than all_special_tokens, which lists only those that have a role by name.
+        self._specials = {
+            token.content: number
+            for number, token in tokenizer.added_tokens_decoder.items()
+            if token.special
+        }
         self.end_token_id = self._find_end_token()
 
     def text(self, prompt: Prompt) -> str:
@@ -65,7 +70,7 @@ class Renderer:
 
     def _defused(self, content: str) -> str:
         """Data must not be able to end its turn: special tokens in it are broken with a space."""
-        for token in self._specials:
+        for token in sorted(self._specials, key=len, reverse=True):
             if token in content:
                 content = content.replace(token, f"{token[0]} {token[1:]}")
         return content
@@ -97,7 +102,7 @@ class Renderer:
         turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
         after = self._template(turns, add_generation_prompt=False).rpartition(answer)[2]
         ids = self._encode(after.lstrip())
-        if ids and ids[0] in self.tokenizer.all_special_ids:
+        if ids and ids[0] in self._specials.values():
             return ids[0]
         end = self.tokenizer.eos_token_id
         if end is None:

@@ -53,7 +53,7 @@ class TorchBackend:
         self.source = source
         self.loaded = loaded
         self.adapter = adapter
-        self.context_tokens = int(loaded.model.config.max_position_embeddings)
+        self.context_tokens = kv_cache.context_tokens(loaded.model.config)
         self.fingerprint = digest([loaded.fingerprint, adapter])
 
     @property
@@ -77,29 +77,41 @@ class TorchBackend:
             return self._generate(batch, sampling)
 
         return self._in_batches(
-            prompts, sampling.max_tokens, run, lambda error: Generation(error=error)
+            prompts,
+            run,
+            lambda error: Generation(error=error),
+            room=sampling.max_tokens,
+            held=sampling.max_tokens,
         )
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
-        tree = LabelTree.of([self.renderer.target_ids(label) for label in labels])
+        targets = [self.renderer.target_ids(label) for label in labels]
+        tree = LabelTree.of(targets)
 
         def run(batch: list[list[int]]) -> list[LabelScores]:
             return self._score(batch, tree)
 
         return self._in_batches(
-            prompts, len(tree.tokens), run, lambda error: LabelScores(error=error)
+            prompts,
+            run,
+            lambda error: LabelScores(error=error),
+            room=max(map(len, targets)),
+            held=len(tree.tokens),
         )
 
     def _in_batches(
         self,
         prompts: Sequence[Prompt],
-        room: int,
         run: Callable[[list[list[int]]], list[T]],
         failed: Callable[[str], T],
+        *,
+        room: int,
+        held: int,
     ) -> list[T]:
         """Run prompts in batches of near lengths; a prompt that does not fit fails alone.
 
-        `room` is the number of tokens each row may add after its prompt.
+        `room` is how long an answer may be; `held` is how many tokens the cache keeps for one
+        row beside its prompt: all the labels, where they are scored.
         """
         encoded = [self.renderer.prompt_ids(prompt) for prompt in prompts]
         limit = self.context_tokens - room
@@ -114,7 +126,7 @@ class TorchBackend:
         switch = lora.wrap(self.loaded.model) if self.adapter else None
         while order:
             # The longest go first, so that the largest batch meets the memory limit at once.
-            rows = max(1, min(BATCH_ROWS, BATCH_TOKENS // (len(encoded[order[-1]]) + room)))
+            rows = max(1, min(BATCH_ROWS, BATCH_TOKENS // (len(encoded[order[-1]]) + held)))
             order, chunk = order[:-rows], order[-rows:]
             with self.loaded.lock, torch.inference_mode():
                 _activate(self.loaded.model, switch, self.adapter)
@@ -123,9 +135,9 @@ class TorchBackend:
         return [results[i] for i in range(len(prompts))]
 
     def _prefill(
-        self, batch: list[list[int]], room: int
+        self, batch: list[list[int]], held: int
     ) -> tuple[Any, Tensor, Tensor, list[Usage]]:
-        """Run a batch of prompts through the model.
+        """Run a batch of prompts through the model, into a cache with room for `held` more.
 
         Returns the cache, the attention mask of what it holds [B, T], the last hidden state of
         each row [B, D] and each row's usage. Rows are padded on the left, after the prefix.
@@ -134,7 +146,7 @@ class TorchBackend:
         shared = _common_prefix(batch) if len(batch) > 1 else 0
         rest = [ids[shared:] for ids in batch]
         longest = max(map(len, rest))
-        capacity = shared + longest + room
+        capacity = shared + longest + held
         num_layers = model.config.num_hidden_layers
         if shared:
             start = torch.tensor([batch[0][:shared]], device=device)
@@ -240,7 +252,10 @@ class TorchBackend:
         key = digest(dict(sampling.schema))
         if key not in self.loaded.constraints:
             self.loaded.constraints[key] = Constraint(
-                self.renderer.tokenizer, sampling.schema, self.renderer.end_token_id
+                self.renderer.tokenizer,
+                sampling.schema,
+                end_token_id=self.renderer.end_token_id,
+                vocabulary=self.loaded.model.lm_head.out_features,
             )
         return self.loaded.constraints[key]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from jsonschema import Draft202012Validator
-
 from steelyard.core import Answer, Example, Json, Output, Recipe
 from steelyard.models import Backend, Generation, LabelScores, Prompt, Sampling
 from steelyard.recipes.prompt import build_prompt
+from steelyard.tasks.rows import parse_json
+from steelyard.tasks.schema import misfit
 
 Shots = Callable[[Sequence[str]], list[Sequence[Example]]]
 CONTENT_FREE = "N/A"  # Source: Zhao et al. 2021, arXiv:2102.09690, section 5
@@ -102,8 +101,8 @@ class LanguageModelSystem:
 def parse(text: str, output: Output) -> tuple[Json, bool]:
     """The value of a generated text, and whether it has the form the task asks for.
 
-    JSON is validated against the schema whichever way it was decoded; one Markdown code fence
-    around it is forgiven, as every client forgives it.
+    JSON is read as strictly as a target and validated against the schema whichever way it was
+    decoded; one Markdown code fence around it is forgiven, as every client forgives it.
     """
     if output.type == "label":
         return text, text in output.labels
@@ -112,20 +111,16 @@ def parse(text: str, output: Output) -> tuple[Json, bool]:
     if text.startswith("```") and text.endswith("```") and "\n" in text:
         text = text[3:-3].partition("\n")[2]
     try:
-        value = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         return None, False
-    return value, Draft202012Validator(dict(output.schema or {})).is_valid(value)
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not JSON")
+    return value, misfit(iter([("the answer", value)]), output.schema or {}) is None
 
 
 def answer_limit(tokens: Sequence[int]) -> int:
-    """How many tokens an answer may have: half as many again as the longest training target.
+    """How many tokens an answer may have: a quarter more than the longest training target.
 
     >>> answer_limit([10, 40])
-    76
+    58
     """
-    return math.ceil(1.5 * max(tokens)) + 16
+    return math.ceil(1.25 * max(tokens)) + 8

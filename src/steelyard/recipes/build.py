@@ -83,7 +83,10 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     if recipe.decoding.calibrated:
         answering = answering.calibrated()
     seconds = time.perf_counter() - started
-    fingerprint = digest([recipe.key, task.hash, backend.fingerprint, workshop.seed, ANSWERING])
+    too_long = task.limits.too_long
+    fingerprint = digest(
+        [recipe.key, task.hash, backend.fingerprint, workshop.seed, too_long, ANSWERING]
+    )
     setup = _first_seconds(workshop, fingerprint, seconds) + trained_seconds
     return Built(answering, fingerprint, setup, curve)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -44,6 +45,8 @@ def build_majority(recipe: Recipe, task: Task) -> ControlSystem:
 def build_tfidf(recipe: Recipe, task: Task) -> ControlSystem:
     """Bag of words: a linear model over labels, the nearest example's target otherwise."""
     texts = [example.input for example in task.train]
+    if not any(re.search(WORD, text) for text in texts):
+        return build_majority(recipe, task)
     # Words and word pairs for labels; sublinear counts. Source: scikit-learn's own text guide.
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD

@@ -92,9 +92,9 @@ class Trained:
 
 
 def held_out_rows(rows: Sequence[TrainingRow], seed: int) -> list[bool]:
-    """Which rows early stopping listens to: a tenth of the groups, never trained on.
+    """Which rows early stopping listens to: whole groups with a tenth of the rows, not trained on.
 
-    Too few rows to spare any: all False.
+    All False where too few can be spared, or the groups are too large.
     """
     if len(rows) < SMALLEST_SPLIT:
         return [False] * len(rows)
@@ -112,6 +112,8 @@ def held_out_rows(rows: Sequence[TrainingRow], seed: int) -> list[bool]:
         taken += sizes[group]
         if taken >= wanted:
             break
+    if taken < low:
+        return [False] * len(rows)
     return [row.group in chosen for row in rows]
 
 

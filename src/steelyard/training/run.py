@@ -72,6 +72,7 @@ def _run(folder: Path, log: Callable[[Progress], None], deadline: float | None) 
                 raise TrainingError(
                     "the time limit came before the training was done"
                 ) from TimeoutError()
+        _follow(progress, seen, log)
     finally:
         child.kill()
         child.wait()

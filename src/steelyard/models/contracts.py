@@ -1,0 +1,135 @@
+"""What every backend must keep to, ours or a user's, as a check to run in a test."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from jsonschema import Draft202012Validator
+
+from steelyard.models.base import Backend, Generation, Message, Prompt, Sampling, too_long
+
+MAX_TOKENS = 24
+LABELS = ("card", "card lost", "top up", "fee")
+SCHEMA = {
+    "type": "object",
+    "properties": {"kind": {"enum": ["card", "cash"]}, "sure": {"type": ["boolean", "null"]}},
+    "required": ["kind", "sure"],
+    "additionalProperties": False,
+}
+ROOM_FOR_JSON = 64  # tokens; no spelling of a value of SCHEMA takes more
+TEXTS = ("the card is lost and the fee is not", "top up", "why", "cash or card for the top up")
+
+
+def check_backend(backend: Backend) -> None:
+    """Ask the backend a few small questions and check what the rest of Steelyard relies on.
+
+    - Answers come back one per prompt, in order; no prompts, no answers.
+    - The greedy answer is the same every time; a sample is the same for the same seed, whatever
+      else is asked beside it.
+    - Usage counts the prompt as `count_tokens` does, and no more than was allowed.
+    - A prompt that does not fit fails alone, in the words of `too_long`, counting the room that
+      its answer may need.
+    - There is one log-probability per label, and none is above 0.
+    - Constrained text fits its schema.
+
+    Rounding decides between near ties, so a model in bfloat16 may fail the check of samples.
+
+    >>> from steelyard.models.fake import FakeBackend
+    >>> check_backend(FakeBackend())
+
+    Raises:
+        AssertionError: with what was asked and what came back.
+    """
+    assert backend.context_tokens > 0
+    assert backend.fingerprint
+    assert backend.generate([], Sampling(MAX_TOKENS)) == [], "answers without prompts"
+    assert backend.score_labels([], LABELS) == [], "scores without prompts"
+    prompts = [_prompt(text) for text in TEXTS]
+    _check_greedy(backend, prompts)
+    _check_samples(backend, prompts)
+    _check_constrained(backend, prompts)
+    _check_labels(backend, prompts)
+    _check_too_long(backend, prompts)
+
+
+def _prompt(text: str) -> Prompt:
+    return (Message("system", "Name the intent."), Message("user", text))
+
+
+def _texts(generations: list[Generation]) -> list[str]:
+    return [generation.text for generation in generations]
+
+
+def _check_greedy(backend: Backend, prompts: list[Prompt]) -> None:
+    sampling = Sampling(MAX_TOKENS)
+    answers = backend.generate(prompts, sampling)
+    assert len(answers) == len(prompts), f"{len(answers)} answers to {len(prompts)} prompts"
+    for prompt, answer in zip(prompts, answers, strict=True):
+        used, counted = answer.usage, backend.count_tokens(prompt)
+        assert answer.error is None, f"{prompt}: {answer.error}"
+        assert used.prompt_tokens == counted, f"{prompt}: {used} for a prompt of {counted} tokens"
+        assert 0 <= used.cached_tokens <= counted, f"{prompt}: {used}"
+        assert 0 < used.completion_tokens <= MAX_TOKENS + 1, f"{prompt}: {used}"
+    again = backend.generate(prompts, sampling)
+    assert _texts(again) == _texts(answers), f"greedy answers differ: {again} after {answers}"
+    backwards = _texts(backend.generate(prompts[::-1], sampling))
+    assert backwards[::-1] == _texts(answers), f"answers do not follow the prompts: {backwards}"
+
+
+def _check_samples(backend: Backend, prompts: list[Prompt]) -> None:
+    sampling = Sampling(MAX_TOKENS, temperature=1.0, seed=3)
+    together = _texts(backend.generate(prompts, sampling))
+    again = _texts(backend.generate(prompts, sampling))
+    assert together == again, f"two samples of one seed differ: {together}, {again}"
+    alone = [text for prompt in prompts for text in _texts(backend.generate([prompt], sampling))]
+    assert together == alone, f"a sample depends on its neighbours: {together}, alone {alone}"
+
+
+def _check_constrained(backend: Backend, prompts: list[Prompt]) -> None:
+    for temperature in (0.0, 1.0):
+        sampling = Sampling(ROOM_FOR_JSON, SCHEMA, temperature)
+        for answer in backend.generate(prompts, sampling):
+            assert answer.complete, f"constrained, and not done: {answer}"
+            assert _fits(answer.text), f"constrained, and does not fit the schema: {answer}"
+
+
+def _fits(text: str) -> bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return bool(Draft202012Validator(SCHEMA).is_valid(value))
+
+
+def _check_labels(backend: Backend, prompts: list[Prompt]) -> None:
+    answers = backend.score_labels(prompts, LABELS)
+    backwards = backend.score_labels(prompts[::-1], LABELS)[::-1]
+    for prompt, answer, other in zip(prompts, answers, backwards, strict=True):
+        assert answer.error is None, f"{prompt}: {answer.error}"
+        assert answer.usage.prompt_tokens == backend.count_tokens(prompt), f"{prompt}: {answer}"
+        assert len(answer.log_probs) == len(LABELS), f"{prompt}: {answer}"
+        for a, b in zip(answer.log_probs, other.log_probs, strict=True):
+            assert math.isfinite(a), f"{prompt}: {answer}"
+            assert a <= 1e-6, f"{prompt}: a log-probability above 0: {answer}"
+            assert math.isclose(a, b, abs_tol=1e-3), f"scores do not follow the prompts: {a}, {b}"
+
+
+def _check_too_long(backend: Backend, prompts: list[Prompt]) -> None:
+    first, *others = prompts
+    long = _prompt("why " * backend.context_tokens)
+    counted = backend.count_tokens(long)
+
+    sampling = Sampling(MAX_TOKENS)
+    before, failed, *after = backend.generate([first, long, *others], sampling)
+    expected = too_long(counted + MAX_TOKENS, backend.context_tokens)
+    assert (failed.text, failed.error) == ("", expected), f"too long, and came back as {failed}"
+    others_alone = _texts(backend.generate(prompts, sampling))
+    assert _texts([before, *after]) == others_alone, "a prompt that is too long spoils the others"
+
+    longest = max(backend.count_target_tokens(label) for label in LABELS)
+    scores, lost, *rest = backend.score_labels([first, long, *others], LABELS)
+    expected = too_long(counted + longest, backend.context_tokens)
+    assert (lost.log_probs, lost.error) == ((), expected), f"too long, and came back as {lost}"
+    errors = [answer.error for answer in (scores, *rest)]
+    assert not any(errors), f"a prompt that is too long fails the others: {errors}"

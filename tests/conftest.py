@@ -1,0 +1,33 @@
+"""What every test may use. Set before anything heavy is imported: one thread, no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("steelyard", deadline=None, derandomize=True)
+settings.load_profile("steelyard")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random language model."""
+    pytest.importorskip("torch")
+    from tiny import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Any:
+    """The tiny model as a backend in float32, shared: tests that add adapters open their own."""
+    from tiny import open_in_float32
+
+    return open_in_float32(tiny_folder)

@@ -1,0 +1,216 @@
+"""The verdict in words: every number in them is one of the tables', and no time or price is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fake_tasks import example, make_task, weighed
+from steelyard.core import Comparison, Context, Output, Task
+from steelyard.measure import sentences
+from steelyard.measure.decision import Decision, compare_pairs, decide
+from steelyard.measure.scorers import SCORERS
+from steelyard.measure.verdict import Weighed, candidate, finalists, report
+
+N = 100
+SHOTS = Context(examples="fixed", num_examples=4)
+GROUPS = {f"{prefix}{n}": f"g{n}" for prefix in "et" for n in range(N)}
+TASK = make_task(
+    [example("r1", "a")],
+    Output("text"),
+    dev=tuple(example(f"e{n}", "x") for n in range(N)),
+    test=tuple(example(f"t{n}", "x") for n in range(N)),
+)
+
+
+def right(count: int, *, start: int = 0) -> list[float | None]:
+    return [float(start <= number < start + count) for number in range(N)]
+
+
+MAJORITY = weighed("majority", right(20), right(20), model="majority")
+
+
+def told(
+    made: Sequence[Weighed], task: Task = TASK
+) -> tuple[str, Decision, tuple[Comparison, ...]]:
+    """The reason, the decision and the test comparison behind it."""
+    decision = decide([candidate(w, task) for w in made], GROUPS, tolerance=task.tolerance)
+    named = {w.recipe.name: w for w in made}
+    final = finalists(decision, made)
+    shown = [w if w.recipe.name in final else _unopened(w) for w in made]
+    tests: tuple[Comparison, ...] = ()
+    if final:
+        pair = tuple(candidate(named[name], task, "test") for name in final)
+        tests = compare_pairs([pair], GROUPS, "test", confidence=0.95, seed=0)
+    reports = {
+        w.recipe.name: report(w, SCORERS["exact"], task, confidence=0.95, seed=0) for w in shown
+    }
+    text = sentences.reason(task, decision, reports, tests, confidence=0.95)
+    return text, decision, tests
+
+
+def _unopened(one: Weighed) -> Weighed:
+    return replace(one, rows={"dev": one.rows["dev"]})
+
+
+def numbers(text: str) -> set[str]:
+    return set(re.findall(r"\d+\.\d{3}", text))
+
+
+def spelt(comparison: Comparison) -> set[str]:
+    values = (abs(comparison.difference), *comparison.interval)
+    return numbers(" ".join(f"{value:.3f}" for value in values))
+
+
+# ---------------------------------------------------------------- chosen
+
+
+def test_the_chosen_one_is_said_first_and_its_test_difference_is_the_tables():
+    lora = weighed("lora", right(90), right(85), usd=0.01)
+    plain = weighed("zero-shot", right(50), right(45))
+    text, decision, [test] = told([MAJORITY, lora, plain])
+    assert decision.outcome == "chosen"
+    assert text.startswith("Use lora.")
+    assert "100 sealed test examples" in text
+    assert test.difference == pytest.approx(0.4)
+    assert spelt(test) <= numbers(text)
+    assert {"0.850", "0.450"} <= numbers(text)
+    assert "may be chance" not in text
+    assert "0.400 higher" in text
+
+
+def test_a_test_difference_that_may_be_chance_is_said_to_be():
+    lora = weighed("lora", right(90), right(50), usd=0.01)
+    plain = weighed("zero-shot", right(50), right(48, start=20))
+    text, _, [test] = told([MAJORITY, lora, plain])
+    assert test.interval[0] < 0 < test.interval[1]
+    assert "which may be chance" in text
+
+
+def test_a_chosen_recipe_that_is_lower_on_test_is_said_to_be_lower():
+    lora = weighed("lora", right(90), right(20), usd=0.01)
+    plain = weighed("zero-shot", right(50), right(80))
+    text, _, _ = told([MAJORITY, lora, plain])
+    assert "0.600 lower" in text
+
+
+def test_a_cheaper_one_within_the_tolerance_says_why_it_was_chosen():
+    task = replace(TASK, tolerance=0.05)
+    best = weighed("lora", right(91), right(90), usd=0.01)
+    cheap = weighed("few-shot", right(90), right(90), usd=0.0001)
+    text, decision, _ = told([MAJORITY, best, cheap], task)
+    assert (decision.chosen, decision.standings["few-shot"]) == ("few-shot", "within")
+    [gap] = [c for c in decision.comparisons if (c.a, c.b) == ("lora", "few-shot")]
+    assert text.startswith("Use few-shot.")
+    assert "within the tolerance of 0.05" in text
+    assert "few-shot costs less" in text
+    assert spelt(gap) <= numbers(text)
+
+
+def test_a_cheaper_open_one_says_that_the_gap_may_be_chance():
+    best = weighed("lora", right(90), right(90), usd=0.01)
+    cheap = weighed("few-shot", right(89, start=10), right(90), usd=0.0001)
+    text, decision, _ = told([MAJORITY, best, cheap])
+    assert (decision.chosen, decision.standings["few-shot"]) == ("few-shot", "open")
+    assert "lora" in text
+    assert "may be chance" in text
+    assert "few-shot costs less" in text
+
+
+def test_the_best_over_a_limit_is_named_with_the_limits():
+    task = replace(TASK, limits=replace(TASK.limits, usd_per_1k=1.0))
+    best = weighed("lora", right(90), right(90), usd=1.0)
+    other = weighed("few-shot", right(60), right(60))
+    text, decision, _ = told([MAJORITY, best, other], task)
+    assert (decision.chosen, decision.standings["few-shot"]) == ("few-shot", "worse")
+    assert "lora" in text
+    assert "limits" in text
+
+
+def test_failures_on_test_are_said_beside_the_scores():
+    lora = weighed("lora", right(90), [None, None, *right(98)[2:]], usd=0.01)
+    plain = weighed("zero-shot", right(50), right(45))
+    text, _, [test] = told([MAJORITY, lora, plain])
+    assert test.num_examples == 98
+    assert "98 sealed test examples" in text
+    assert "lora failed on 2 examples" in text
+    assert "zero-shot failed" not in text
+
+
+# ---------------------------------------------------------------- the other outcomes
+
+
+def test_cannot_tell_names_both_says_what_would_tell_and_what_is_safer():
+    best = weighed("lora", right(90), right(90), usd=0.001)
+    other = weighed("few-shot", right(84, start=16), right(84), usd=0.001)
+    other = replace(other, recipe=replace(other.recipe, context=SHOTS))
+    text, decision, [test] = told([MAJORITY, best, other])
+    assert (decision.outcome, decision.rival, decision.prefer) == ("cannot_tell", "few-shot", "lora")
+    assert text.startswith("Cannot tell lora from few-shot")
+    assert "on 100 dev examples" in text
+    needed = re.search(r"About (\d+) dev examples would tell; there are 100", text)
+    assert needed is not None
+    assert int(needed[1]) > 100
+    assert "lora is the safer bet" in text
+    assert spelt(test) <= numbers(text)
+
+
+def test_nothing_works_says_so_and_that_the_test_stayed_sealed():
+    majority = weighed("majority", right(50), right(50), model="majority")
+    made = [majority, weighed("zero-shot", right(52, start=20)), weighed("lora", right(40))]
+    text, decision, tests = told(made)
+    assert decision.outcome == "nothing_works"
+    assert tests == ()
+    assert text.startswith("Nothing works")
+    assert "zero-shot" in text
+    assert "sealed test was not opened" in text
+
+
+def test_nothing_works_within_the_limits_names_the_one_nearest_to_them():
+    task = replace(TASK, limits=replace(TASK.limits, usd_per_1k=1.0))
+    made = [weighed("lora", right(90), usd=1.0), weighed("few-shot", right(88), usd=0.5)]
+    text, decision, _ = told([MAJORITY, *made], task)
+    assert decision.outcome == "nothing_works"
+    assert "limits" in text
+    assert "few-shot" in text
+
+
+# ---------------------------------------------------------------- what a sentence never holds
+
+
+def test_the_sentences_are_the_same_whatever_things_cost_by_a_little():
+    def made(usd: float) -> list[Weighed]:
+        lora = weighed("lora", right(90), right(85), usd=usd, setup_seconds=1e6 * usd)
+        return [MAJORITY, lora, weighed("zero-shot", right(50), right(45), usd=usd / 9)]
+
+    assert told(made(0.001))[0] == told(made(0.00123))[0]
+
+
+# ---------------------------------------------------------------- warnings
+
+
+def warned(made: Sequence[Weighed], task: Task = TASK) -> list[str]:
+    lines = [report(w, SCORERS["exact"], task, confidence=0.95, seed=0) for w in made]
+    return sentences.warnings(task, lines)
+
+
+def test_few_dev_examples_are_warned_of_and_many_are_not():
+    few = replace(TASK, dev=TASK.dev[:20])
+    many = replace(TASK, dev=TASK.dev * 10)
+    smallest = sentences.minimum_difference(20)
+    [warning] = warned([MAJORITY], few)
+    assert "20 dev examples" in warning
+    assert f"{smallest:.2f}" in warning
+    assert warned([MAJORITY], many) == []
+
+
+def test_failures_and_recipes_without_a_score_are_warned_of():
+    failing = weighed("lora", [None, *right(99)])
+    skipped: Any = Weighed(failing.recipe, False, "skipped", why="the time limit came")
+    found = " ".join(warned([failing, skipped], replace(TASK, dev=TASK.dev * 10)))
+    assert "lora failed on 1 dev example;" in found
+    assert "lora was skipped: the time limit came." in found

@@ -1,0 +1,112 @@
+"""Which recipes fit a task, and how they are named and picked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fake_tasks import example, make_task
+from steelyard.core import Context, Decoding, ModelSpec, Output, Recipe, Weights
+from steelyard.errors import InputError
+from steelyard.recipes import CONTROLS, model_of, presets, select
+from steelyard.recipes.presets import SHOTS
+
+TRAIN = [example(f"e{number}", f"text {number}") for number in range(20)]
+LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
+JSON = make_task(TRAIN, Output("json", schema={"type": "object"}))
+TEXT = make_task(TRAIN, Output("text"))
+TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1")))
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        (
+            LABEL,
+            "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
+            "nearest-shot nearest-shot+calibrated lora",
+        ),
+        (
+            JSON,
+            "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
+            "nearest-shot nearest-shot+constrained lora lora+constrained",
+        ),
+        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora"),
+    ],
+)
+def test_each_output_type_has_its_recipes_in_the_order_in_which_they_run(task, names):
+    assert list(presets(task)) == names.split()
+
+
+def test_a_recipe_is_a_value_on_the_axes():
+    table = presets(LABEL)
+    assert table["zero-shot"] == Recipe("zero-shot", decoding=Decoding("labels"))
+    assert table["few-shot+calibrated"] == Recipe(
+        "few-shot+calibrated",
+        context=Context(examples="fixed", num_examples=SHOTS["label"]),
+        decoding=Decoding("labels", calibrated=True),
+    )
+    assert table["nearest-shot"].context == Context(examples="nearest", num_examples=SHOTS["label"])
+    assert table["lora"].weights == Weights("lora")
+    assert table["lora"].context == Context(describe_output=False)
+    assert presets(JSON)["few-shot"].context.num_examples == SHOTS["json"]
+    assert presets(JSON)["lora+constrained"].decoding == Decoding("constrained")
+    assert presets(TEXT)["few-shot"].decoding == Decoding("free")
+    assert table["majority"].model == "majority"
+
+
+def test_all_keys_differ_so_that_no_two_recipes_are_one_system():
+    for task in (LABEL, JSON, TEXT):
+        keys = [recipe.key for recipe in presets(task).values()]
+        assert len(set(keys)) == len(keys)
+
+
+def test_fewer_rows_than_shots_are_shown_all():
+    few = replace(LABEL, train=LABEL.train[:3])
+    assert presets(few)["few-shot"].context.num_examples == 3
+
+
+def test_none_named_means_all_that_fit():
+    assert [r.name for r in select(TEXT)] == list(presets(TEXT))
+    assert {r.model for r in select(TEXT)} == {"majority", "tfidf", "fake"}
+
+
+def test_the_controls_run_beside_those_named_and_in_the_tables_order():
+    assert [r.name for r in select(LABEL, ["lora", "few-shot"])] == [*CONTROLS, "few-shot", "lora"]
+    assert [r.name for r in select(LABEL, [])] == list(CONTROLS)
+    assert [r.name for r in select(LABEL, ["tfidf", "tfidf"])] == list(CONTROLS)
+
+
+def test_several_models_weigh_each_recipe_on_each():
+    names = [r.name for r in select(TWO)]
+    assert names[:4] == ["majority", "tfidf", "zero-shot@big", "zero-shot@small"]
+    assert len(names) == 2 + 2 * 4
+    assert {r.model for r in select(TWO)} == {"majority", "tfidf", "big", "small"}
+
+
+def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
+    controls = ["majority", "tfidf", "zero-shot@big", "zero-shot@small"]
+    assert [r.name for r in select(TWO, ["lora@small"])] == [*controls, "lora@small"]
+    assert [r.name for r in select(TWO, ["lora"])] == [*controls, "lora@big", "lora@small"]
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "hint"),
+    [
+        (TEXT, "few-shots", 'Did you mean "few-shot"?'),
+        (JSON, "lora+constraint", 'Did you mean "lora+constrained"?'),
+        (TEXT, "lora@fake", "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora."),
+        (TWO, "lora@tiny", "lora@big, lora@small"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_those_that_are_known(task, name, hint):
+    with pytest.raises(InputError) as caught:
+        select(task, ["tfidf", name])
+    assert f'recipe "{name}" is not known' in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_the_model_of_a_recipe_is_the_tasks():
+    lora = next(r for r in select(TWO) if r.name == "lora@small")
+    assert model_of(TWO, lora) == ModelSpec("small", "fake:1")
