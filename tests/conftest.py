@@ -19,7 +19,6 @@ settings.load_profile("steelyard")
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny random language model."""
-    pytest.importorskip("torch")
     from tiny import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("tiny"))

@@ -23,13 +23,13 @@ from steelyard.core import (
 from steelyard.measure.verdict import Weighed
 
 WORDS = {
-    "billing": "invoice charge refund card payment".split(),
-    "login": "password account locked signin email".split(),
-    "shipping": "parcel courier late tracking address".split(),
+    "billing": ["invoice", "charge", "refund", "card", "payment"],
+    "login": ["password", "account", "locked", "signin", "email"],
+    "shipping": ["parcel", "courier", "late", "tracking", "address"],
 }
-FILLERS = "please help my the with today again order".split()
-CITIES = "Rome Oslo Lima Cairo Quito".split()
-JOBS = "baker nurse pilot tailor clerk".split()
+FILLERS = ["please", "help", "my", "the", "with", "today", "again", "order"]
+CITIES = ("Rome", "Oslo", "Quito", "Kampala")
+JOBS = ("baker", "nurse", "pilot", "clerk")
 KINDS = ("label", "json", "text")
 
 # What a second run of the same command may say differently: times, and the money they cost.
@@ -70,10 +70,10 @@ def _ticket(rng: random.Random, number: int, noise: float) -> dict[str, Any]:
 
 
 def _person(rng: random.Random, number: int, _noise: float) -> dict[str, Any]:
-    city, job, years = rng.choice(CITIES), rng.choice(JOBS), rng.randint(1, 9)
+    city, job = rng.choice(CITIES), rng.choice(JOBS)
     words = [city, job, *rng.choices(FILLERS, k=4)]
     rng.shuffle(words)
-    target = {"city": city, "job": job, "years": years if years < 7 else None}
+    target = {"city": city, "job": job, "years": None if job == "clerk" else len(city)}
     return {"text": f"{' '.join(words)} n{number}", "target": target}
 
 

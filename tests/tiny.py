@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CONTEXT_TOKENS = 256
-NUM_MERGES = 60
 WORDS = (
     "card",
     "cash",
@@ -35,11 +35,17 @@ WORDS = (
 
 
 def write_tokenizer(
-    folder: Path, *, template: str | None = CHATML, adds_start: bool = False
+    folder: Path,
+    *,
+    template: str | None = CHATML,
+    adds_start: bool = False,
+    merges: int = 60,
+    more_specials: Sequence[str] = (),
 ) -> Any:
     """Train a byte-level BPE tokenizer on `WORDS`, save it to `folder` and return it.
 
-    `adds_start` makes it put the start token before every text unless told not to.
+    `adds_start` makes it put the start token before every text unless told not to. Without
+    merges every byte is a token.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -48,9 +54,9 @@ def write_tokenizer(
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    specials = [TEXT_END, START, END]
+    specials = [TEXT_END, START, END, *more_specials]
     trainer = trainers.BpeTrainer(
-        vocab_size=len(specials) + len(alphabet) + NUM_MERGES,
+        vocab_size=len(specials) + len(alphabet) + merges,
         special_tokens=specials,
         initial_alphabet=alphabet,
         show_progress=False,

@@ -149,7 +149,11 @@ def test_cannot_tell_names_both_says_what_would_tell_and_what_is_safer():
     other = weighed("few-shot", right(84, start=16), right(84), usd=0.001)
     other = replace(other, recipe=replace(other.recipe, context=SHOTS))
     text, decision, [test] = told([MAJORITY, best, other])
-    assert (decision.outcome, decision.rival, decision.prefer) == ("cannot_tell", "few-shot", "lora")
+    assert (decision.outcome, decision.rival, decision.prefer) == (
+        "cannot_tell",
+        "few-shot",
+        "lora",
+    )
     assert text.startswith("Cannot tell lora from few-shot")
     assert "on 100 dev examples" in text
     needed = re.search(r"About (\d+) dev examples would tell; there are 100", text)

@@ -95,7 +95,12 @@ def test_a_line_says_what_the_recipe_is_and_what_it_took():
     )
     one = replace(one, recipe=replace(one.recipe, weights=Weights("lora")))
     line = figures(one)
-    assert (line.name, line.model, line.weights, line.decoding) == ("lora", "fake", "lora r=16", "free")
+    assert (line.name, line.model, line.weights, line.decoding) == (
+        "lora",
+        "fake",
+        "lora r=16",
+        "free",
+    )
     assert line.context == "instruction + output description"
     assert line.setup_seconds == 1000.0
     assert line.setup_usd == pytest.approx(1.0)  # 1000 s at $3.6 an hour
@@ -186,7 +191,9 @@ def test_a_recipe_that_is_dearer_in_both_never_breaks_even():
 
 
 def test_only_finished_recipes_break_even_and_each_pair_once():
-    three = [weighed(name, [1.0] * 12, setup_seconds=s) for name, s in zip("abc", (1, 2, 3))]
+    three = [
+        weighed(name, [1.0] * 12, setup_seconds=s) for name, s in zip("abc", (1, 2, 3), strict=True)
+    ]
     skipped = Weighed(recipe("d"), False, "skipped", why="no time")
     found = break_evens([*three, skipped], ["a", "b"], TASK, seed=0)
     assert sorted((entry.a, entry.b) for entry in found) == [("b", "a"), ("c", "a"), ("c", "b")]
@@ -219,7 +226,10 @@ def test_the_chosen_one_and_the_plain_prompt_are_the_finalists():
 
 def test_a_plain_prompt_that_was_chosen_is_held_against_the_best_or_the_runner_up():
     assert finalists(decided("chosen", "zero-shot", "lora"), finished()) == ["zero-shot", "lora"]
-    assert finalists(decided("chosen", "zero-shot", "zero-shot"), finished()) == ["zero-shot", "lora"]
+    assert finalists(decided("chosen", "zero-shot", "zero-shot"), finished()) == [
+        "zero-shot",
+        "lora",
+    ]
 
 
 def test_the_two_that_cannot_be_told_apart_are_the_finalists():
@@ -235,7 +245,9 @@ def test_the_plain_prompt_of_the_same_model_is_the_baseline():
     names = ["majority", "zero-shot@big", "zero-shot@small", "lora@small", "lora@big"]
     for model in ("small", "big"):
         name = f"lora@{model}"
-        assert baseline(name, decided("chosen", name, name), finished(names)) == f"zero-shot@{model}"
+        assert (
+            baseline(name, decided("chosen", name, name), finished(names)) == f"zero-shot@{model}"
+        )
 
 
 def test_without_a_plain_prompt_the_baseline_is_the_next_best():

@@ -3,17 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig
+from transformers.cache_utils import DynamicLayer
 
-torch = pytest.importorskip("torch")
-
-from transformers import AutoConfig  # noqa: E402
-from transformers.cache_utils import DynamicLayer  # noqa: E402
-
-from steelyard.errors import ModelError  # noqa: E402
-from steelyard.models import kv_cache  # noqa: E402
-from steelyard.models.kv_cache import BufferedLayer  # noqa: E402
+from steelyard.errors import ModelError
+from steelyard.models import kv_cache
+from steelyard.models.kv_cache import BufferedLayer
 
 HEADS, WIDTH, CAPACITY = 2, 3, 12
 

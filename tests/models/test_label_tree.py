@@ -3,10 +3,9 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from steelyard.models.label_tree import PROMPT, LabelTree  # noqa: E402
+from steelyard.models.label_tree import PROMPT, LabelTree
 
 END = 9
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -20,8 +21,6 @@ from steelyard.models.constrain import Constraint
 from steelyard.models.kv_cache import BufferedLayer
 from steelyard.models.torch_backend import BATCH_ROWS
 from tiny import WORDS, ask, open_in_float32, some_texts, write_adapter, write_tiny_model
-
-torch = pytest.importorskip("torch")
 
 MAX_TOKENS = 30
 SCHEMA = {

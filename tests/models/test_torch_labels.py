@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.models import Prompt
 from tiny import WORDS, ask, some_texts
-
-torch = pytest.importorskip("torch")
 
 LABELS = ["card", "card_arrival", "card_linking", "cash", "", "top up", "top"]
 
@@ -61,9 +60,11 @@ def test_what_labels_share_is_counted_once(tiny: Any) -> None:
 def test_many_labels_need_no_more_context_than_the_longest_of_them(tiny: Any) -> None:
     many = [f"{a} {b} {c}" for a in WORDS for b in WORDS[:4] for c in WORDS[:4]]
     longest = max(map(tiny.count_target_tokens, many))
-    prompt = ask("card " * 100)
-    while tiny.count_tokens(prompt) + longest < tiny.context_tokens:
-        prompt = ask(prompt[0].content + "card ")
+    room = tiny.context_tokens - longest
+    prompt = next(
+        fits for n in range(250, 0, -1) if tiny.count_tokens(fits := ask("?" * n)) <= room
+    )
+    assert tiny.count_tokens(prompt) == room
     [found] = tiny.score_labels([prompt], many)
     assert found.error is None
     assert found.usage.completion_tokens > longest

@@ -29,8 +29,7 @@ def test_a_prompt_is_instruction_shape_examples_and_input_in_this_order():
     assert build_prompt("Route the message.", output, shots, "No mail", describe=True) == (
         Message(
             "system",
-            "Route the message.\n"
-            "Answer with one of these labels and nothing else: billing, login",
+            "Route the message.\nAnswer with one of these labels and nothing else: billing, login",
         ),
         Message("user", "I was charged twice"),
         Message("assistant", "billing"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from steelyard.core import Task
-from steelyard.lifecycle import DEFAULT_HOME
+from steelyard.core import Json, Task
+from steelyard.errors import InputError
+from steelyard.lifecycle import DEFAULT_HOME, json_text
 from steelyard.tasks import READERS, load_data_file, load_task
 
 TaskPath = Annotated[
@@ -35,5 +38,34 @@ def open_task(path: Path, target: str | None) -> Task:
         InputError: neither can be read.
     """
     if path.suffix in READERS:
-        return load_data_file(path, target=target)
+        task = load_data_file(path, target=target)
+        for note in task.notes:
+            sys.stderr.write(f"· {note}\n")
+        return task
+    if target is not None:
+        raise InputError(f"--target {target}: {path} is a task file, which names its own target")
     return load_task(path)
+
+
+def check_writable(path: str | None) -> None:
+    """Say before the work, not after it, that its result could not be written.
+
+    Raises:
+        InputError: the file of --json cannot be written there.
+    """
+    if path is None or path == "-":
+        return
+    folder = Path(path).resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+        raise InputError(
+            f"--json {path}: cannot be written; expected a file in a folder that exists and that "
+            "you may write to"
+        )
+
+
+def write_json(path: str | None, verdict: Json) -> None:
+    """Write the machine-readable result where --json says, if it says so."""
+    if path == "-":
+        sys.stdout.write(json_text(verdict))
+    elif path is not None:
+        Path(path).write_text(json_text(verdict), encoding="utf-8")

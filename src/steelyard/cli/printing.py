@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steelyard.core import Json
+from steelyard.lifecycle import Files
 
 HEADLINES = {"cannot_tell": "Cannot tell yet", "nothing_works": "Nothing works"}
 COLOURS = {"chosen": "green", "cannot_tell": "yellow", "nothing_works": "red"}
@@ -27,6 +28,12 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     for warning in (*verdict["warnings"], *verdict["notes"]):
         console.print(Text(f"· {warning}", style="dim"))
     console.print()
+
+
+def print_files(console: Console, files: Files) -> None:
+    """Say where the report is."""
+    for name, path in (("JSON", files.json), ("Report", files.html)):
+        console.print(f"{name:<7} {path}", style="dim", soft_wrap=True, highlight=False)
 
 
 def league_table(verdict: Mapping[str, Json]) -> Table:

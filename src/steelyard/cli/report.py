@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from steelyard.cli.options import HOME, HomePath, JsonPath
-from steelyard.cli.printing import print_verdict
-from steelyard.lifecycle import find_verdict, json_text, open_home, write_report
+from steelyard.cli.options import HOME, HomePath, JsonPath, check_writable, write_json
+from steelyard.cli.printing import print_files, print_verdict
+from steelyard.lifecycle import find_verdict, open_home, write_report
 
 
 def command(
@@ -24,6 +22,7 @@ def command(
     json: JsonPath = None,
 ) -> None:
     """Open any run again: the newest, or the one named."""
+    check_writable(json)
     console = Console(stderr=json == "-")
     with open_home(home, create=False) as opened:
         if runs:
@@ -38,9 +37,5 @@ def command(
         body = find_verdict(opened, run)
         files = write_report(opened, body)
     print_verdict(console, body)
-    console.print(f"JSON    {files.json}", style="dim", soft_wrap=True, highlight=False)
-    console.print(f"Report  {files.html}", style="dim", soft_wrap=True, highlight=False)
-    if json == "-":
-        sys.stdout.write(json_text(body))
-    elif json is not None:
-        Path(json).write_text(json_text(body), encoding="utf-8")
+    print_files(console, files)
+    write_json(json, body)

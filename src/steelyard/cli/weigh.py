@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from steelyard.cli.live import watch
-from steelyard.cli.options import HOME, HomePath, JsonPath, TargetColumn, TaskPath, open_task
-from steelyard.cli.printing import print_verdict
-from steelyard.lifecycle import json_text, open_home, weigh, write_report
+from steelyard.cli.options import (
+    HOME,
+    HomePath,
+    JsonPath,
+    TargetColumn,
+    TaskPath,
+    check_writable,
+    open_task,
+    write_json,
+)
+from steelyard.cli.printing import print_files, print_verdict
+from steelyard.lifecycle import open_home, weigh, write_report
 
 
 def command(
@@ -28,6 +35,7 @@ def command(
     json: JsonPath = None,
 ) -> None:
     """Build every recipe, measure them on the same examples, and say which to use."""
+    check_writable(json)
     task = open_task(path, target)
     names = [name.strip() for name in recipes.split(",") if name.strip()] if recipes else None
     with watch() as listen:
@@ -38,9 +46,5 @@ def command(
         files = write_report(opened, verdict)
     text_goes_to = Console(stderr=json == "-")
     print_verdict(text_goes_to, verdict)
-    text_goes_to.print(f"JSON    {files.json}", style="dim", soft_wrap=True, highlight=False)
-    text_goes_to.print(f"Report  {files.html}", style="dim", soft_wrap=True, highlight=False)
-    if json == "-":
-        sys.stdout.write(json_text(verdict))
-    elif json is not None:
-        Path(json).write_text(json_text(verdict), encoding="utf-8")
+    print_files(text_goes_to, files)
+    write_json(json, verdict)

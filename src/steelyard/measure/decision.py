@@ -149,13 +149,14 @@ def _choose(
     ]
     if near:
         pick = cheapest(near)
-    dearest_rival = pick.usd_per_1k * (1 / SAME_COST if near else SAME_COST)
     against = [
         c
         for c in open_ones
         if c is not pick
-        and c.usd_per_1k < dearest_rival
-        and not _same_but_decoding(c.recipe, pick.recipe)
+        and (
+            c.usd_per_1k * SAME_COST < pick.usd_per_1k
+            or (not near and c.usd_per_1k < pick.usd_per_1k * SAME_COST and not _alike(c, pick))
+        )
     ]
     if against:
         rival = cheapest(against)
@@ -208,5 +209,7 @@ def compare_pairs(
     )
 
 
-def _same_but_decoding(a: Recipe, b: Recipe) -> bool:
+def _alike(one: Candidate, other: Candidate) -> bool:
+    """Whether two recipes differ in nothing but how the answer is decoded."""
+    a, b = one.recipe, other.recipe
     return (a.model, a.context, a.weights) == (b.model, b.context, b.weights)

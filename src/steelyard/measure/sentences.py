@@ -49,6 +49,9 @@ def warnings(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
             if split is not None and split.num_errors:
                 failed = _count(split.num_errors, f"{name} example")
                 found.append(f"{report.name} failed on {failed}; they have no score.")
+        if report.learning_curve and report.learning_curve["num_too_long"]:
+            count = _count(report.learning_curve["num_too_long"], "training row")
+            found.append(f"{report.name} left out {count}, longer than the model's context.")
         if report.status != "finished":
             found.append(f"{report.name} was {report.status}: {report.why}.")
     return found

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +28,7 @@ from steelyard.errors import StoreError
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
+BASE = "steelyard_base"  # in the weights' metadata: PEFT warns of keys it does not know
 PREFIX = "base_model.model."  # PEFT's name for the wrapped model
 
 
@@ -139,7 +140,7 @@ def assign(model: nn.Module, adapter: str, state: dict[str, Tensor]) -> None:
 def save(folder: Path, model: nn.Module, adapter: str, *, rank: int, alpha: int, base: str) -> None:
     """Write an adapter in PEFT's format. `base` is the fingerprint of the weights beneath it."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors(model, adapter), folder / WEIGHTS_FILE)
+    save_file(tensors(model, adapter), folder / WEIGHTS_FILE, metadata={BASE: base})
     targets = sorted({name.rpartition(".")[2] for name, _ in layers(model)})
     config = {
         "peft_type": "LORA",
@@ -151,7 +152,6 @@ def save(folder: Path, model: nn.Module, adapter: str, *, rank: int, alpha: int,
         "target_modules": targets,
         "base_model_name_or_path": None,
         "inference_mode": True,
-        "steelyard_base": base,
     }
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
@@ -163,19 +163,21 @@ def load(folder: Path, model: nn.Module, *, base: str) -> str:
         StoreError: the files are not there, or the adapter was trained on another base.
     """
     try:
-        settings = (folder / CONFIG_FILE).read_bytes()
-        data = (folder / WEIGHTS_FILE).read_bytes()
-        config, state = json.loads(settings), load_file(folder / WEIGHTS_FILE)
+        files = [(folder / name).read_bytes() for name in (CONFIG_FILE, WEIGHTS_FILE)]
+        config = json.loads(files[0])
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
+            trained_on = (weights.metadata() or {}).get(BASE)
+            state = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
         raise StoreError(
             f"{folder}: no adapter that can be read there ({error}); weigh the task again"
         ) from error
-    if config.get("steelyard_base") != base:
+    if trained_on != base:
         raise StoreError(
-            f"{folder}: trained on base {str(config.get('steelyard_base'))[:12]}, "
+            f"{folder}: trained on base {str(trained_on)[:12]}, "
             f"and this base is {base[:12]}; use the model it was trained on"
         )
-    name = hashlib.sha256(settings + data).hexdigest()
+    name = hashlib.sha256(b"".join(files)).hexdigest()
     if not any(name in layer.adapters for _, layer in layers(model)):
         add(model, name, rank=config["r"], alpha=config["lora_alpha"], seed=0)
         try:

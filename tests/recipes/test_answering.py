@@ -1,0 +1,291 @@
+"""A language model as a System: reading answers, cutting inputs, calibrating labels."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fake_tasks import example, recipe
+from steelyard.core import Answer, Decoding, Output, Usage
+from steelyard.models import Generation, LabelScores, Prompt, Sampling
+from steelyard.models.fake import FakeBackend
+from steelyard.recipes.answering import CONTENT_FREE, LanguageModelSystem, answer_limit, parse
+
+OBJECT = Output("json", schema={"type": "object", "required": ["a"]})
+LABELS = Output("label", ("a", "b"))
+
+
+def no_shots(inputs: Sequence[str]) -> list[Any]:
+    return [()] * len(inputs)
+
+
+@dataclass
+class Stub:
+    """A backend that says what it is told to, and keeps what it was asked."""
+
+    written: tuple[Generation, ...] = ()
+    scores: dict[str, LabelScores] = field(default_factory=dict)
+    context_tokens: int = 100
+    source: str = "stub"
+    fingerprint: str = "stub"
+    asked: list[Prompt] = field(default_factory=list)
+    sampled: list[Sampling] = field(default_factory=list)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return sum(len(message.content) for message in prompt)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
+        self.asked += prompts
+        self.sampled.append(sampling)
+        return list(self.written[: len(prompts)])
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        self.asked += prompts
+        return [self.scores[prompt[-1].content] for prompt in prompts]
+
+
+def system(backend: Any, output: Output, kind: Any = "free", **changes: Any) -> LanguageModelSystem:
+    fields: dict[str, Any] = {
+        "recipe": recipe("r", decoding=Decoding(kind)),
+        "instruction": "Do.",
+        "output": output,
+        "backend": backend,
+        "shots": no_shots,
+        "max_tokens": 10,
+    }
+    return LanguageModelSystem(**fields | changes)
+
+
+# ---------------------------------------------------------------- reading an answer
+
+
+@pytest.mark.parametrize(
+    ("text", "output", "expected"),
+    [
+        ("a", LABELS, ("a", True)),
+        ("A", LABELS, ("A", False)),
+        ("a b", LABELS, ("a b", False)),
+        ("hello", Output("text"), ("hello", True)),
+        ("", Output("text"), ("", False)),
+        ('{"a": 1}', OBJECT, ({"a": 1}, True)),
+        ('{"b": 1}', OBJECT, ({"b": 1}, False)),
+        ("[1]", OBJECT, ([1], False)),
+        ("null", OBJECT, (None, False)),
+        ('{"a": 1', OBJECT, (None, False)),
+        ('Sure: {"a": 1}', OBJECT, (None, False)),
+        ("", OBJECT, (None, False)),
+        ('```json\n{"a": 1}\n```', OBJECT, ({"a": 1}, True)),
+        ('```\n{"a": 1}\n```', OBJECT, ({"a": 1}, True)),
+        ('```{"a": 1}```', OBJECT, (None, False)),
+        ("```\n```", OBJECT, (None, False)),
+        ('{"a": NaN}', OBJECT, (None, False)),
+        ('{"a": -Infinity}', OBJECT, (None, False)),
+        ('{"a": 1e999}', OBJECT, (None, False)),
+        ('{"a": "\\ud800"}', OBJECT, (None, False)),
+        ('{"a": "\\ud83d\\ude00"}', OBJECT, ({"a": "😀"}, True)),
+        ('{"a": ' + "[" * 500 + "]" * 500 + "}", OBJECT, (None, False)),
+        ("[" * 100_000, OBJECT, (None, False)),
+        ('{"a": ' + "9" * 5000 + "}", OBJECT, (None, False)),
+    ],
+)
+def test_parse(text, output, expected):
+    assert parse(text, output) == expected
+
+
+def test_no_schema_takes_any_json():
+    assert parse("[1, null]", Output("json")) == ([1, None], True)
+
+
+def test_an_answer_is_validated_by_the_draft_that_its_schema_names():
+    pair = {"type": "array", "items": [{"type": "string"}, {"type": "integer"}]}
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "properties": {"a": pair},
+    }
+    output = Output("json", schema=schema)
+    assert parse('{"a": ["x", 1]}', output) == ({"a": ["x", 1]}, True)
+    assert parse('{"a": [1, "x"]}', output) == ({"a": [1, "x"]}, False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(st.characters(exclude_categories=["Cs"])),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3),
+        max_leaves=12,
+    )
+)  # fmt: skip
+def test_any_json_value_is_read_back(value):
+    assert parse(json.dumps(value), Output("json")) == (value, True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text())
+def test_any_text_is_read_into_something_that_can_be_kept(text):
+    for output in (OBJECT, LABELS, Output("json")):
+        value, valid = parse(text, output)
+        assert isinstance(valid, bool)
+        if output.type == "json":
+            json.dumps(value, allow_nan=False).encode()
+
+
+# ---------------------------------------------------------------- generating
+
+
+def test_a_generation_is_stripped_parsed_and_keeps_its_usage():
+    backend = Stub((Generation(' {"a": 1}\n', usage=Usage(7, 3, 2)), Generation("none")))
+    answers = system(backend, OBJECT).answer_many(["x", "y"])
+    assert answers == [
+        Answer({"a": 1}, '{"a": 1}', True, Usage(7, 3, 2)),
+        Answer(None, "none", False),
+    ]
+    assert backend.sampled == [Sampling(10)]
+    assert [prompt[-1].content for prompt in backend.asked] == ["x", "y"]
+
+
+def test_only_constrained_decoding_gives_the_backend_the_schema():
+    for kind, schema in (("free", None), ("constrained", OBJECT.schema)):
+        backend = Stub((Generation("{}"),))
+        answer = system(backend, OBJECT, kind).answer("x")
+        assert backend.sampled == [Sampling(10, schema)]
+        assert not answer.valid  # validated whichever way it was decoded
+
+
+def test_an_error_of_the_backend_is_no_answer():
+    backend = Stub((Generation(error="too long"), Generation('{"a": 1}')))
+    failed, fine = system(backend, OBJECT).answer_many(["x", "y"])
+    assert (failed.error, failed.value, failed.text, failed.valid) == ("too long", None, "", False)
+    assert fine.error is None
+
+
+def test_the_shots_of_each_input_stand_in_its_own_prompt():
+    def shots(inputs: Sequence[str]) -> list[Any]:
+        return [[example("s", f"like {text}")] for text in inputs]
+
+    backend = Stub((Generation("a"), Generation("b")))
+    system(backend, Output("text"), shots=shots).answer_many(["x", "y"])
+    contents = [[message.content for message in prompt] for prompt in backend.asked]
+    assert contents == [["Do.", "like x", "yes", "x"], ["Do.", "like y", "yes", "y"]]
+
+
+# ---------------------------------------------------------------- inputs that do not fit
+
+
+def long_input(words: int) -> str:
+    return " ".join(f"w{number}" for number in range(words))
+
+
+def fake_system(*, truncate: bool, context_tokens: int = 30) -> LanguageModelSystem:
+    backend = FakeBackend(context_tokens=context_tokens)
+    return system(backend, Output("text"), truncate=truncate)
+
+
+def test_an_input_that_does_not_fit_is_an_error_of_its_own():
+    failed, fine = fake_system(truncate=False).answer_many([long_input(50), "short"])
+    assert "61 tokens" in str(failed.error)  # 50 words, the instruction, 10 for the answer
+    assert "holds 30" in str(failed.error)
+    assert 'too_long = "truncate"' in str(failed.error)
+    assert (fine.error, fine.text) == (None, "short")
+
+
+def test_truncating_keeps_the_longest_beginning_that_leaves_room_for_the_answer():
+    cutting = fake_system(truncate=True)
+    text = long_input(50)
+    [prompt] = cutting.prompts([text])
+    kept = prompt[-1].content
+    assert text.startswith(kept)
+    assert cutting.backend.count_tokens(prompt) == 20  # 30 of context, 10 for the answer
+    one_more = (*prompt[:-1], replace(prompt[-1], content=text[: len(kept) + 2]))
+    assert cutting.backend.count_tokens(one_more) > 20
+    assert cutting.answer(text).error is None
+
+
+def test_truncating_leaves_alone_what_fits():
+    text = long_input(19)
+    assert fake_system(truncate=True).prompts([text])[0][-1].content == text
+
+
+def test_an_instruction_that_leaves_no_room_is_an_error_also_when_truncating():
+    answer = fake_system(truncate=True, context_tokens=10).answer("a b c")
+    assert answer.error is not None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 60), st.integers(12, 40))
+def test_whatever_the_length_truncating_answers(words, context_tokens):
+    cutting = fake_system(truncate=True, context_tokens=context_tokens)
+    [prompt] = cutting.prompts([long_input(words)])
+    assert cutting.backend.count_tokens(prompt) <= context_tokens - 10
+
+
+# ---------------------------------------------------------------- labels
+
+
+def log(*shares: float) -> LabelScores:
+    return LabelScores(tuple(math.log(share) for share in shares), Usage(5, 0, 2))
+
+
+def test_the_likeliest_label_is_the_answer_and_the_first_of_equals():
+    backend = Stub(scores={"x": log(0.4, 0.6), "y": log(0.5, 0.5)})
+    answers = system(backend, LABELS, "labels").answer_many(["x", "y"])
+    assert answers == [
+        Answer("b", "b", usage=Usage(5, 0, 2)),
+        Answer("a", "a", usage=Usage(5, 0, 2)),
+    ]
+
+
+def test_calibration_divides_by_the_scores_of_an_empty_input():
+    # Empty: a .8, b .2. On x: .7/.8 = .875 against .3/.2 = 1.5. On y: .9/.8 against .1/.2.
+    backend = Stub(scores={CONTENT_FREE: log(0.8, 0.2), "x": log(0.7, 0.3), "y": log(0.9, 0.1)})
+    plain = system(backend, LABELS, "labels")
+    calibrated = plain.calibrated()
+    assert [answer.value for answer in plain.answer_many(["x", "y"])] == ["a", "a"]
+    assert [answer.value for answer in calibrated.answer_many(["x", "y"])] == ["b", "a"]
+    assert calibrated.prior == pytest.approx((math.log(0.8), math.log(0.2)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(-20, 0), st.floats(-20, 0)), min_size=2, max_size=6))
+def test_calibration_agrees_with_normalised_ratios(pairs):
+    inputs, empty = np.array(pairs).T
+    ratios = np.exp(inputs - empty)
+    ratios /= ratios.sum()
+    output = Output("label", tuple(f"l{n}" for n in range(len(pairs))))
+    scores = {"x": LabelScores(tuple(inputs)), CONTENT_FREE: LabelScores(tuple(empty))}
+    answer = system(Stub(scores=scores), output, "labels").calibrated().answer("x")
+    chosen = output.labels.index(answer.value)
+    assert ratios[chosen] == pytest.approx(ratios.max())
+
+
+def test_an_empty_input_that_cannot_be_scored_leaves_the_labels_as_they_are():
+    backend = Stub(scores={CONTENT_FREE: LabelScores(error="too long"), "x": log(0.7, 0.3)})
+    calibrated = system(backend, LABELS, "labels").calibrated()
+    assert calibrated.prior is None
+    assert calibrated.answer("x").value == "a"
+
+
+def test_a_prompt_that_cannot_be_scored_is_an_error():
+    backend = Stub(scores={"x": LabelScores(error="too long")})
+    answer = system(backend, LABELS, "labels").answer("x")
+    assert (answer.error, answer.valid, answer.value) == ("too long", False, None)
+
+
+# ---------------------------------------------------------------- how long an answer may be
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=9))
+def test_an_answer_may_be_longer_than_the_longest_target_by_a_quarter_and_some(tokens):
+    assert answer_limit(tokens) == answer_limit([max(tokens)])
+    assert 1.25 * max(tokens) + 8 <= answer_limit(tokens) < 1.25 * max(tokens) + 9

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from steelyard.core import Weights
+from steelyard.errors import TrainingError
+from steelyard.models import Sampling, lora
+from steelyard.training import Progress, checkpoint, loop
+from steelyard.training.batches import Encoded
+from tiny import WORDS, ask, open_in_float32
+
+PAIRS = list(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True))
+CONTRARY = list(zip(WORDS, WORDS[3:] + WORDS[:3], strict=True))  # what must get worse with training
+WEIGHTS = Weights("lora", rank=4, alpha=8, learning_rate=5e-2, epochs=4, batch_size=3, patience=4)
+NUM_STEPS = 16  # ten rows, three at a time, four times
+
+
+class StoppedError(Exception):
+    """What stands in for a kill."""
+
+
+def encode(backend: Any, pairs: Sequence[tuple[str, str]]) -> list[Encoded]:
+    shown = backend.renderer
+    return [Encoded(shown.prompt_ids(ask(a)), shown.target_ids(b)) for a, b in pairs]
+
+
+@dataclasses.dataclass
+class Run:
+    """One call of `train` on a model of its own."""
+
+    tiny_folder: Path
+    folder: Path
+    weights: Weights = WEIGHTS
+    held_out: Sequence[tuple[str, str]] = ()
+
+    def __call__(self, log: Callable[[Progress], None] = lambda _: None) -> tuple[Any, loop.State]:
+        """The backend with what it learned, and the state."""
+        backend = open_in_float32(self.tiny_folder)
+        state = loop.train(
+            backend.loaded.model,
+            encode(backend, PAIRS),
+            encode(backend, self.held_out),
+            weights=self.weights,
+            seed=5,
+            folder=self.folder,
+            log=log,
+        )
+        return backend, state
+
+
+def stopping_after(calls: int) -> Callable[[Progress], None]:
+    left = iter(range(calls))
+
+    def log(_: Progress) -> None:
+        if next(left, None) is None:
+            raise StoppedError
+
+    return log
+
+
+def learned(backend: Any) -> dict[str, torch.Tensor]:
+    return lora.tensors(backend.loaded.model, loop.ADAPTER)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, loop.State]:
+    """A run that nothing interrupted, with rows held out."""
+    return Run(tiny_folder, tmp_path_factory.mktemp("whole"), held_out=CONTRARY)()
+
+
+def test_training_memorises_a_mapping(tiny_folder: Path, tmp_path: Path) -> None:
+    weights = dataclasses.replace(WEIGHTS, rank=8, alpha=16, epochs=40, learning_rate=2e-2)
+    backend, state = Run(tiny_folder, tmp_path, weights)()
+    losses = [point["train_loss"] for point in state.points]
+    assert losses[0] > 2
+    assert losses[-1] < 0.2
+    assert state.stopped == "after 40 epochs"
+    backend.adapter = loop.ADAPTER
+    answers = backend.generate([ask(word) for word, _ in PAIRS], Sampling(12))
+    assert [answer.text for answer in answers] == [target for _, target in PAIRS]
+
+
+def test_progress_counts_steps_and_epochs_and_ends_each_half_epoch_with_an_evaluation(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    _, state = Run(tiny_folder, tmp_path, held_out=CONTRARY)(seen.append)
+    steps = [p for p in seen if p.held_out_loss is None]
+    assert [p.step for p in steps] == list(range(1, NUM_STEPS + 1))
+    assert {p.num_steps for p in seen} == {NUM_STEPS}
+    assert [p.epoch for p in steps] == [step / 4 for step in range(1, NUM_STEPS + 1)]
+    evaluated = [p for p in seen if p.held_out_loss is not None]
+    assert [p.step for p in evaluated] == list(range(2, NUM_STEPS + 1, 2))
+    assert [p.held_out_loss for p in evaluated] == [p["held_out_loss"] for p in state.points]
+
+
+def test_the_curve_shows_the_mean_loss_per_token_since_the_last_point(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summed: list[tuple[float, int]] = []
+    backward = loop.backward
+
+    def watched(model: Any, rows: Any) -> tuple[float, int]:
+        summed.append(backward(model, rows))
+        return summed[-1]
+
+    monkeypatch.setattr(loop, "backward", watched)
+    _, state = Run(tiny_folder, tmp_path)()
+    for point, two in zip(state.points, zip(summed[::2], summed[1::2], strict=True), strict=True):
+        expected = sum(loss for loss, _ in two) / sum(tokens for _, tokens in two)
+        assert point["train_loss"] == pytest.approx(expected)
+        assert point["held_out_loss"] is None
+
+
+def test_without_held_out_rows_the_last_weights_are_kept(tiny_folder: Path, tmp_path: Path) -> None:
+    backend, state = Run(tiny_folder, tmp_path)()
+    assert (state.best_step, state.stopped) == (NUM_STEPS, "after 4 epochs")
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    now = {k.removeprefix("now."): v for k, v in found[0].items() if k.startswith("now.")}
+    assert equal(learned(backend), now)
+
+
+def test_on_an_over_fitting_set_training_stops_early_and_the_best_weights_are_kept(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    weights = dataclasses.replace(WEIGHTS, epochs=30, patience=2)
+    backend, state = Run(tiny_folder, tmp_path, weights, held_out=CONTRARY)()
+    losses = {point["step"]: point["held_out_loss"] for point in state.points}
+    assert state.stopped == "held-out loss had not fallen for 2 epochs"
+    assert state.best_step is not None
+    assert state.step == state.best_step + 2 * 4  # two epochs of four steps
+    assert state.step < 30 * 4
+    assert min(losses, key=losses.__getitem__) == state.best_step
+    assert losses[state.step] > losses[state.best_step]
+    kept = loop.mean_loss(backend.loaded.model, encode(backend, CONTRARY))
+    assert kept == losses[state.best_step] == state.best_loss
+
+
+@pytest.mark.parametrize("stops", [[1], [3], [4], [14], [23], [6, 1, 5, 7], [0, 0, 2]])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(
+    tiny_folder: Path, tmp_path: Path, whole: tuple[Any, loop.State], stops: list[int]
+) -> None:
+    run = Run(tiny_folder, tmp_path, held_out=CONTRARY)
+    for calls in stops:
+        with pytest.raises(StoppedError):
+            run(stopping_after(calls))
+    backend, state = run()
+    assert state == whole[1]
+    assert equal(learned(backend), learned(whole[0]))
+
+
+def test_a_run_that_was_done_is_not_done_again(
+    tiny_folder: Path, tmp_path: Path, whole: tuple[Any, loop.State]
+) -> None:
+    run = Run(tiny_folder, tmp_path, held_out=CONTRARY)
+    run()
+    backend, state = run(stopping_after(0))
+    assert state == whole[1]
+    assert equal(learned(backend), learned(whole[0]))
+
+
+def test_a_damaged_newest_checkpoint_costs_some_steps_and_nothing_else(
+    tiny_folder: Path, tmp_path: Path, whole: tuple[Any, loop.State]
+) -> None:
+    run = Run(tiny_folder, tmp_path, held_out=CONTRARY)
+    with pytest.raises(StoppedError):
+        run(stopping_after(14))
+    older, newest = sorted(tmp_path.glob("step-*"))
+    data = (newest / "tensors.safetensors").read_bytes()
+    (newest / "tensors.safetensors").write_bytes(data[:-1])
+    seen: list[Progress] = []
+    backend, state = run(seen.append)
+    assert seen[0].step == int(older.name.removeprefix("step-")) + 1
+    assert state == whole[1]
+    assert equal(learned(backend), learned(whole[0]))
+
+
+def test_another_seed_learns_something_else(tiny_folder: Path, tmp_path: Path) -> None:
+    weights = dataclasses.replace(WEIGHTS, epochs=1)
+    found = []
+    for seed in (5, 6):
+        backend = open_in_float32(tiny_folder)
+        loop.train(
+            backend.loaded.model,
+            encode(backend, PAIRS),
+            [],
+            weights=weights,
+            seed=seed,
+            folder=tmp_path / str(seed),
+            log=lambda _: None,
+        )
+        found.append(learned(backend))
+    assert not equal(*found)
+
+
+def test_the_base_is_left_as_it_was(tiny_folder: Path, whole: tuple[Any, loop.State]) -> None:
+    original = dict(open_in_float32(tiny_folder).loaded.model.state_dict())
+    trained = whole[0].loaded.model.state_dict()
+    base = {k.replace(".base.", "."): v for k, v in trained.items() if ".adapters." not in k}
+    assert equal(base, original)
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_the_rows(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    backend = open_in_float32(tiny_folder)
+    model, rows = backend.loaded.model, encode(backend, PAIRS)
+    poisoned = Encoded([*rows[4].prompt, 200], rows[4].target)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[200] = math.nan
+    order = [loop.batches.rows_of_step(len(rows), 3, step, 5) for step in range(4)]
+    step = next(i for i, chosen in enumerate(order) if 4 in chosen)
+    message = rf"the loss was nan at step {step + 1} \(training rows \[{str(order[step])[1:-1]}\]\)"
+    with pytest.raises(TrainingError, match=message):
+        loop.train(
+            model,
+            [*rows[:4], poisoned, *rows[5:]],
+            [],
+            weights=WEIGHTS,
+            seed=5,
+            folder=tmp_path,
+            log=lambda _: None,
+        )
+
+
+def test_show(whole):
+    print(whole[1].best_step, [p["held_out_loss"] for p in whole[1].points])
+    assert 0
