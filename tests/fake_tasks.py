@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +191,24 @@ def weighed(
         measured["test"] = rows("t", test)
     fields: dict[str, Any] = {"control": False, "status": "finished", "setup_seconds": 0.0}
     return Weighed(recipe=recipe(name, model=model), rows=measured, **fields | more)
+
+
+# ---------------------------------------------------------------- what a home holds
+
+
+def stored(home: Path) -> dict[tuple[str, str, str, str], str]:
+    """The stored body of every row, by (trial, recipe, split, example); none before the first.
+
+    Reads beside a process that writes.
+    """
+    query = "SELECT trial, recipe, split, example_id, row FROM answer JOIN trial ON key = trial"
+    try:
+        with closing(sqlite3.connect(f"file:{home}/steelyard.db?mode=ro", uri=True)) as connection:
+            return {tuple(found[:4]): found[4] for found in connection.execute(query)}
+    except sqlite3.OperationalError:
+        return {}
+
+
+def trials(home: Path, split: str) -> dict[str, int]:
+    """How many rows each recipe has on a split, over all seeds."""
+    return dict(Counter(recipe for _, recipe, its_split, _ in stored(home) if its_split == split))

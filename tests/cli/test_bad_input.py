@@ -64,7 +64,7 @@ LATIN = "".join(f'{{"text": "caf\xe9 {n}", "target": "a"}}\n' for n in range(9))
 NUMBER = {"type": "object", "properties": {"city": {"type": "integer"}}}
 
 # What was written, what was typed, and words of the message: where, what was expected, what to do.
-CASES: dict[str, tuple[Callable[[], None], str, list[str]]] = {
+CASES: dict[str, tuple[Callable[[], object], str, list[str]]] = {
     "missing task file": (
         task(),
         "weigh tusk.toml",
@@ -129,6 +129,11 @@ CASES: dict[str, tuple[Callable[[], None], str, list[str]]] = {
         task(),
         "weigh rows.jsonl --target tarjet",
         ['rows.jsonl: column "tarjet" is not known', 'Did you mean "target"?', "Name one"],
+    ),
+    "a data file in capitals is still a data file": (
+        lambda: Path("ROWS.JSONL").write_bytes(lines(*ROWS)),
+        "weigh ROWS.JSONL --target tarjet",
+        ['ROWS.JSONL: column "tarjet" is not known', 'Did you mean "target"?'],
     ),
     "malformed JSONL line": (
         data(lines(ROWS[0], ROWS[1], '{"text": "x", "target": }', *ROWS[2:])),
@@ -275,7 +280,9 @@ def test_bad_input_is_exit_code_2_one_message_and_nothing_half_written(case, fol
     assert contents() == before
 
 
-@pytest.mark.parametrize("typed", ["wiegh task.toml", "weigh", "weigh a b", "weigh --sead 1 t.toml"])
+@pytest.mark.parametrize(
+    "typed", ["wiegh task.toml", "weigh", "weigh a b", "weigh --sead 1 t.toml"]
+)
 def test_wrong_usage_is_exit_code_2_and_names_what_is_wrong(folder, steelyard, typed):
     ran = steelyard(*typed.split())
     assert (ran.code, ran.out) == (2, "")

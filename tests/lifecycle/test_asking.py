@@ -83,7 +83,7 @@ def test_a_task_that_changed_is_said_to_have_changed(home, task):
 
 def test_a_verdict_that_chose_nothing_has_no_system(home, task):
     keep(home, task)
-    with pytest.raises(InputError, match="nothing works.*weigh again"):
+    with pytest.raises(InputError, match=r"nothing works.*weigh again"):
         chosen_system(task, home)
 
 
@@ -91,7 +91,7 @@ def test_a_verdict_over_base_models_that_the_task_no_longer_names_says_to_weigh_
     keep(home, task, chosen="few-shot")
     two = replace(task, models=(ModelSpec("one", "fake"), ModelSpec("two", "fake")))
     assert two.hash == task.hash
-    with pytest.raises(InputError, match="few-shot.*weigh"):
+    with pytest.raises(InputError, match=r"few-shot.*weigh"):
         chosen_system(two, home)
 
 

@@ -68,7 +68,7 @@ def test_a_home_is_free_again_when_its_work_failed(tmp_path):
 
 def test_what_needs_a_home_says_when_there_is_none_and_makes_none(tmp_path):
     path = tmp_path / "home"
-    with pytest.raises(HomeError, match="no home folder there; weigh a task first.*--home"):
+    with pytest.raises(HomeError, match=r"no home folder there; weigh a task.*--home"):
         open_home(path, create=False).__enter__()
     assert not path.exists()
 

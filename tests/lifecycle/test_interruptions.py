@@ -6,19 +6,17 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import steelyard
-from fake_tasks import rows_of, without_times, write_task
+from fake_tasks import rows_of, stored, trials, without_times, write_task
 from steelyard.lifecycle import weigh
 from steelyard.models import fake
 from steelyard.tasks import load_task
@@ -48,19 +46,9 @@ def start(path: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def stored(home: Path) -> dict[tuple[str, str, str, str], str]:
-    """The body of every row by (trial, recipe, split, example): read beside the running process."""
-    query = "SELECT trial, recipe, split, example_id, row FROM answer JOIN trial ON key = trial"
-    try:
-        with closing(sqlite3.connect(f"file:{home}/steelyard.db?mode=ro", uri=True)) as connection:
-            return {tuple(row[:4]): row[4] for row in connection.execute(query)}
-    except sqlite3.OperationalError:
-        return {}  # not there yet
-
-
 def has(recipe: str, split: str, count: int = 1) -> Callable[[Path], bool]:
     def reached(home: Path) -> bool:
-        return sum(key[1:3] == (recipe, split) for key in stored(home)) >= count
+        return trials(home, split).get(recipe, 0) >= count
 
     return reached
 
@@ -70,7 +58,7 @@ def training(home: Path) -> bool:
 
 
 def opened(home: Path) -> bool:
-    return any(split == "test" for _, _, split, _ in stored(home))
+    return bool(trials(home, "test"))
 
 
 MOMENTS: list[tuple[str, Callable[[Path], bool]]] = [

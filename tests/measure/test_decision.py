@@ -238,6 +238,18 @@ def test_free_recipes_cost_the_same():
     assert cheapest([a, b, candidate("c", right(90), 1e-9)]) is b
 
 
+def test_the_order_of_the_recipes_decides_nothing():
+    made = [BEST, candidate("near", NEAR, 1.0, context=SHOTS), candidate("worse", WORSE, 0.1)]
+    first, *others = [
+        chosen(*order) for order in ([MAJORITY, *made], [*made[::-1], MAJORITY], [*made, MAJORITY])
+    ]
+    assert (first.outcome, first.chosen, first.best) == ("chosen", "near", "best")
+    for other in others:
+        assert (other.outcome, other.chosen, other.best) == ("chosen", "near", "best")
+        assert other.standings == first.standings
+        assert set(other.comparisons) == set(first.comparisons)
+
+
 # ---------------------------------------------------------------- the comparisons
 
 

@@ -14,7 +14,7 @@ from steelyard.core import ModelSpec
 from steelyard.errors import ModelError
 from steelyard.models import Sampling, check_model, open_backend, open_embedder, opening
 from steelyard.models.fake import FakeBackend, FakeEmbedder
-from tiny import ask, open_in_float32, write_tokenizer
+from tiny import ask, open_in_float32, write_tiny_model, write_tokenizer
 
 NOWHERE = {
     "/no/such/folder": r'model "/no/such/folder" is not there; expected "default", a model folder',
@@ -146,12 +146,11 @@ def test_other_families_write_what_the_library_writes(tmp_path: Path, family: st
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     backend = open_in_float32(tmp_path)
+    library = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     prompts = [ask("card " * n, "fee") for n in (1, 7, 20)]
     for prompt, found in zip(prompts, backend.generate(prompts, Sampling(12)), strict=True):
-        ids = torch.tensor(
-            [backend.renderer.prompt_ids(prompt)], device=backend.loaded.model.device
-        )
-        expected = backend.loaded.model.generate(
+        ids = torch.tensor([backend.renderer.prompt_ids(prompt)])
+        expected = library.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
         )
         assert found.text == backend.renderer.decode(expected[0, ids.shape[1] :].tolist())
@@ -167,15 +166,21 @@ def test_a_base_model_is_read_once_per_process(
     assert first.fingerprint == second.fingerprint
 
 
-def test_a_fingerprint_covers_weights_tokens_and_template_but_not_the_place(
+def test_a_fingerprint_covers_all_that_decides_the_answers_but_not_the_place(
     tiny_folder: Path, copied: Path
 ) -> None:
-    prints = [open_in_float32(folder).fingerprint for folder in (tiny_folder, copied)]
-    assert prints[0] == prints[1]
+    seen = [open_in_float32(tiny_folder).fingerprint]
+    assert open_in_float32(copied).fingerprint == seen[0]
+    change_config(copied, rms_norm_eps=0.5)
+    seen.append(open_in_float32(copied).fingerprint)
     template = copied / "chat_template.jinja"
-    template.write_text(template.read_text().replace("user", "User"))
-    change_config(copied, rope_theta=500.0)
-    assert open_in_float32(copied).fingerprint != prints[0]
+    template.write_text(template.read_text() + " ")
+    seen.append(open_in_float32(copied).fingerprint)
+    write_tiny_model(copied, seed=1)
+    seen.append(open_in_float32(copied).fingerprint)
+    write_tokenizer(copied, merges=20)
+    seen.append(open_in_float32(copied).fingerprint)
+    assert len(set(seen)) == 5
 
 
 def test_the_fake_opens_without_a_file() -> None:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from transformers import AutoModelForCausalLM
 
 from steelyard.core import Usage
 from steelyard.errors import ModelError, StoreError
@@ -35,12 +36,11 @@ SCHEMA = {
 }
 
 
-def by_the_library(backend: Any, prompt: Prompt, max_tokens: int) -> tuple[str, bool, int]:
+def by_hand(backend: Any, library: Any, prompt: Prompt, max_tokens: int) -> tuple[str, bool, int]:
     """Text, whether it ended, and its tokens: `generate` of transformers, one prompt at a time."""
     ids, end = backend.renderer.prompt_ids(prompt), backend.renderer.end_token_id
-    model = backend.loaded.model
-    row = torch.tensor([ids], device=model.device)
-    written = model.generate(
+    row = torch.tensor([ids])
+    written = library.generate(
         row,
         attention_mask=torch.ones_like(row),
         max_new_tokens=max_tokens,
@@ -52,17 +52,17 @@ def by_the_library(backend: Any, prompt: Prompt, max_tokens: int) -> tuple[str, 
     return backend.renderer.decode(text), written[-1] == end, len(written)
 
 
-def constrained_by_hand(backend: Any, prompt: Prompt, max_tokens: int) -> str:
+def constrained_by_hand(backend: Any, library: Any, prompt: Prompt, max_tokens: int) -> str:
     """One prompt, the whole sequence anew at every step, llguidance's own mask."""
     ids = backend.renderer.prompt_ids(prompt)
-    model, end, start = backend.loaded.model, backend.renderer.end_token_id, len(ids)
+    end, start = backend.renderer.end_token_id, len(ids)
     constraint = Constraint(
-        backend.renderer.tokenizer, SCHEMA, end_token_id=end, vocabulary=model.config.vocab_size
+        backend.renderer.tokenizer, SCHEMA, end_token_id=end, vocabulary=library.config.vocab_size
     )
     matcher = constraint.start()
     while len(ids) - start < max_tokens and not matcher.is_stopped():
         with torch.inference_mode():
-            logits = model(torch.tensor([ids], device=model.device)).logits[0, -1].cpu()
+            logits = library(torch.tensor([ids])).logits[0, -1]
         allowed = torch.tensor(list(matcher.compute_logit_bias())) > 0
         token = int(logits.masked_fill(~allowed, float("-inf")).argmax())
         matcher.consume_token(token)
@@ -84,16 +84,16 @@ words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=15).map(" ".join)
     max_tokens=st.integers(1, MAX_TOKENS),
 )
 def test_a_batch_writes_what_the_library_writes_for_each_prompt(
-    tiny: Any, texts: list[str], system: str | None, max_tokens: int
+    tiny: Any, library: Any, texts: list[str], system: str | None, max_tokens: int
 ) -> None:
     prompts = prompts_of(texts, system)
     found = tiny.generate(prompts, Sampling(max_tokens))
-    expected = [by_the_library(tiny, prompt, max_tokens) for prompt in prompts]
+    expected = [by_hand(tiny, library, prompt, max_tokens) for prompt in prompts]
     assert [(g.text, g.complete, g.usage.completion_tokens) for g in found] == expected
 
 
 def test_rows_that_are_done_leave_the_batch_and_the_others_are_answered_as_before(
-    tiny: Any, monkeypatch: pytest.MonkeyPatch
+    tiny: Any, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = []
     select = BufferedLayer.batch_select_indices
@@ -106,14 +106,14 @@ def test_rows_that_are_done_leave_the_batch_and_the_others_are_answered_as_befor
     found = tiny.generate(prompts, Sampling(MAX_TOKENS))
     assert len(set(kept)) >= 2  # the batch shrank, and shrank again
     assert len({g.usage.completion_tokens for g in found}) >= 5
-    expected = [by_the_library(tiny, prompt, MAX_TOKENS) for prompt in prompts]
+    expected = [by_hand(tiny, library, prompt, MAX_TOKENS) for prompt in prompts]
     assert [(g.text, g.complete, g.usage.completion_tokens) for g in found] == expected
 
 
-def test_more_prompts_than_a_batch_holds_come_back_in_order(tiny: Any) -> None:
+def test_more_prompts_than_a_batch_holds_come_back_in_order(tiny: Any, library: Any) -> None:
     prompts = prompts_of(some_texts(BATCH_ROWS + 3, seed=5))
     found = tiny.generate(prompts, Sampling(6))
-    assert [g.text for g in found] == [by_the_library(tiny, p, 6)[0] for p in prompts]
+    assert [g.text for g in found] == [by_hand(tiny, library, p, 6)[0] for p in prompts]
 
 
 def test_every_row_but_one_finds_the_shared_beginning_in_the_cache(tiny: Any) -> None:
@@ -125,20 +125,22 @@ def test_every_row_but_one_finds_the_shared_beginning_in_the_cache(tiny: Any) ->
     assert [u.prompt_tokens for u in usage] == [len(row) for row in ids]
 
 
-def test_equal_prompts_share_all_but_their_last_token(tiny: Any) -> None:
+def test_equal_prompts_share_all_but_their_last_token(tiny: Any, library: Any) -> None:
     prompt = ask("card lost")
     first, second = tiny.generate([prompt, prompt], Sampling(8))
     size = tiny.count_tokens(prompt)
-    assert first.text == second.text == by_the_library(tiny, prompt, 8)[0]
+    assert first.text == second.text == by_hand(tiny, library, prompt, 8)[0]
     assert sorted((first.usage.cached_tokens, second.usage.cached_tokens)) == [0, size - 1]
 
 
-def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(tiny: Any) -> None:
+def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(
+    tiny: Any, library: Any
+) -> None:
     prompt = ask("card " * 40)
     room = tiny.context_tokens - tiny.count_tokens(prompt)
     [fits] = tiny.generate([prompt], Sampling(room))
     [over] = tiny.generate([prompt], Sampling(room + 1))
-    assert fits.text == by_the_library(tiny, prompt, room)[0]
+    assert fits.text == by_hand(tiny, library, prompt, room)[0]
     assert over.error is not None
     assert f"{tiny.context_tokens + 1} tokens" in over.error
     assert over.usage == Usage()
@@ -146,10 +148,12 @@ def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(tiny: Any
 
 @settings(max_examples=5)
 @given(texts=st.lists(words, min_size=1, max_size=5))
-def test_constrained_text_is_that_of_a_plain_loop(tiny: Any, texts: list[str]) -> None:
+def test_constrained_text_is_that_of_a_plain_loop(
+    tiny: Any, library: Any, texts: list[str]
+) -> None:
     prompts = prompts_of(texts)
     found = tiny.generate(prompts, Sampling(60, schema=SCHEMA))
-    assert [g.text for g in found] == [constrained_by_hand(tiny, p, 60) for p in prompts]
+    assert [g.text for g in found] == [constrained_by_hand(tiny, library, p, 60) for p in prompts]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
@@ -178,14 +182,14 @@ def test_a_model_with_more_logits_than_its_tokenizer_has_tokens_can_be_constrain
 ) -> None:
     backend = open_in_float32(write_tiny_model(tmp_path, spare_vocabulary=70))
     [found] = backend.generate([ask("card")], Sampling(60, schema=SCHEMA))
-    assert found.text == constrained_by_hand(backend, ask("card"), 60)
+    library = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert found.text == constrained_by_hand(backend, library, ask("card"), 60)
 
 
-def test_samples_are_drawn_as_the_softmax_says(tiny: Any) -> None:
+def test_samples_are_drawn_as_the_softmax_says(tiny: Any, library: Any) -> None:
     prompt, draws, temperature = ask("card lost"), 400, 0.5
     with torch.inference_mode():
-        row = torch.tensor([tiny.renderer.prompt_ids(prompt)], device=tiny.loaded.model.device)
-        logits = tiny.loaded.model(row).logits[0, -1].cpu()
+        logits = library(torch.tensor([tiny.renderer.prompt_ids(prompt)])).logits[0, -1]
     expected: Counter[str] = Counter()  # several tokens are parts of characters, and look the same
     for token, share in enumerate(torch.softmax(logits / temperature, dim=-1).tolist()):
         expected[tiny.renderer.decode([token])] += share

@@ -15,12 +15,11 @@ from tiny import WORDS, ask, some_texts
 LABELS = ["card", "card_arrival", "card_linking", "cash", "", "top up", "top"]
 
 
-def direct(backend: Any, prompt: Prompt, label: str) -> float:
+def direct(backend: Any, library: Any, prompt: Prompt, label: str) -> float:
     """The sum of the log-probabilities of a label's tokens, in one pass of its own."""
     start, target = backend.renderer.prompt_ids(prompt), backend.renderer.target_ids(label)
-    model = backend.loaded.model
     with torch.inference_mode():
-        logits = model(torch.tensor([start + target], device=model.device)).logits[0].cpu()
+        logits = library(torch.tensor([start + target])).logits[0]
     log_probs = torch.log_softmax(logits.double(), dim=-1)
     return sum(float(log_probs[len(start) - 1 + i, token]) for i, token in enumerate(target))
 
@@ -36,11 +35,11 @@ labels = st.lists(st.sampled_from(WORDS), min_size=0, max_size=4).map("_".join)
     labels=st.lists(labels, min_size=1, max_size=6, unique=True).filter(any),
 )
 def test_label_scores_are_the_sums_of_their_tokens_log_probabilities(
-    tiny: Any, texts: list[str], system: str | None, labels: list[str]
+    tiny: Any, library: Any, texts: list[str], system: str | None, labels: list[str]
 ) -> None:
     prompts = [ask(text, system) for text in texts]
     found = [answer.log_probs for answer in tiny.score_labels(prompts, labels)]
-    expected = [[direct(tiny, prompt, label) for label in labels] for prompt in prompts]
+    expected = [[direct(tiny, library, prompt, label) for label in labels] for prompt in prompts]
     assert torch.allclose(torch.tensor(found), torch.tensor(expected), atol=1e-4, rtol=0)
 
 
@@ -57,7 +56,7 @@ def test_what_labels_share_is_counted_once(tiny: Any) -> None:
     assert found.usage.completion_tokens == longest - 1  # nothing follows the end token
 
 
-def test_many_labels_need_no_more_context_than_the_longest_of_them(tiny: Any) -> None:
+def test_many_labels_need_no_more_context_than_the_longest_of_them(tiny: Any, library: Any) -> None:
     many = [f"{a} {b} {c}" for a in WORDS for b in WORDS[:4] for c in WORDS[:4]]
     longest = max(map(tiny.count_target_tokens, many))
     room = tiny.context_tokens - longest
@@ -68,4 +67,4 @@ def test_many_labels_need_no_more_context_than_the_longest_of_them(tiny: Any) ->
     [found] = tiny.score_labels([prompt], many)
     assert found.error is None
     assert found.usage.completion_tokens > longest
-    assert found.log_probs[-1] == pytest.approx(direct(tiny, prompt, many[-1]), abs=1e-4)
+    assert found.log_probs[-1] == pytest.approx(direct(tiny, library, prompt, many[-1]), abs=1e-4)

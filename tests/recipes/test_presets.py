@@ -25,7 +25,7 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot nearest-shot+calibrated lora",
+            "nearest-shot lora",
         ),
         (
             JSON,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,6 @@ def test_an_artefact_under_another_name_is_refused(artefacts, tmp_path):
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.text("xyz\n", max_size=9), min_size=1))
 def test_any_content_comes_back(files):
-    import tempfile
-
     with tempfile.TemporaryDirectory() as place:
         artefacts = Artefacts(Path(place) / "artefacts")
         found = artefacts.get(artefacts.put(folder(Path(place), **files)))

@@ -57,8 +57,7 @@ class LanguageModelSystem:
     def calibrated(self) -> LanguageModelSystem:
         """The same system, dividing each label's probability by its one on an empty input.
 
-        With fixed shots or none the empty input meets the same prompt; with nearest shots it
-        meets those of its own. Source: Zhao et al. 2021, arXiv:2102.09690.
+        Source: Zhao et al. 2021, arXiv:2102.09690, with one content-free input.
         """
         [scores] = self.backend.score_labels(self.prompts([CONTENT_FREE]), self.output.labels)
         return replace(self, prior=scores.log_probs or None)

@@ -38,11 +38,17 @@ def presets(task: Task) -> dict[str, Recipe]:
     table = {name: Recipe(name, model=name) for name in ("majority", "tfidf")}
     for way, (context, weights) in ways.items():
         for suffix, decoding in DECODINGS[task.output.type]:
-            if suffix == "+calibrated" and weights.method != "none":
-                continue  # trained weights have learned how often each label comes
+            if decoding.calibrated and not _calibratable(context, weights):
+                continue
             name = way + suffix
             table[name] = Recipe(name, context=context, weights=weights, decoding=decoding)
     return table
+
+
+def _calibratable(context: Context, weights: Weights) -> bool:
+    """Trained weights know how often each label comes, and nearest shots differ by input, so
+    that one empty input cannot stand for them all."""
+    return weights.method == "none" and context.examples != "nearest"
 
 
 def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:

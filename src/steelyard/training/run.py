@@ -75,7 +75,7 @@ def _run(folder: Path, log: Callable[[Progress], None], deadline: float | None) 
         _follow(progress, seen, log)
     finally:
         child.kill()
-        child.wait()
+        child.communicate()  # waits for its end and closes its standard input
     if child.returncode != 0 or not (folder / RESULT_FOLDER).is_dir():
         lines = (folder / STDERR_FILE).read_text(errors="replace").strip().splitlines()
         said = lines[-1][:SAID_CHARACTERS] if lines else f"nothing, exit code {child.returncode}"

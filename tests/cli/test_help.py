@@ -1,0 +1,58 @@
+"""Nothing on the command line is undocumented."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+
+from steelyard.cli.main import app
+
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = sorted(GROUP.commands)
+PARAMETERS = [
+    (name, parameter)
+    for name in COMMANDS
+    for parameter in GROUP.commands[name].params
+    if "--help" not in parameter.opts
+]
+
+
+def test_the_commands_are_those_of_the_design_that_are_built():
+    assert {"ask", "report", "weigh"} <= set(COMMANDS)
+    verbs = {"check", "advise", "weigh", "publish", "serve", "refresh", "report", "plan", "ask"}
+    assert set(COMMANDS) <= verbs
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_lists_every_command_with_what_it_does(name, steelyard):
+    ran = steelyard("--help")
+    assert (ran.code, ran.err) == (0, "")
+    summary = GROUP.commands[name].help
+    assert summary
+    [line] = [x for x in ran.out.splitlines() if x.split()[:1] == [name]]
+    assert summary.split()[0] in line
+
+
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS, ids=lambda x: getattr(x, "name", x))
+def test_every_option_and_argument_is_listed_with_a_help_text(name, parameter, steelyard):
+    assert parameter.help, f"{name} {parameter.opts} has no help text"
+    ran = steelyard(name, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    shown = " ".join(ran.out.split())
+    option = parameter.opts[0]
+    assert (option if option.startswith("--") else parameter.metavar or parameter.name) in shown
+    assert " ".join(parameter.help.split()) in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_names_its_home_and_its_json(name):
+    options = {option for parameter in GROUP.commands[name].params for option in parameter.opts}
+    assert {"--home", "--json"} <= options
+
+
+def test_nothing_typed_shows_the_help(steelyard):
+    ran = steelyard()
+    assert "Usage:" in ran.out + ran.err
+    assert "weigh" in ran.out + ran.err
