@@ -123,13 +123,16 @@ def some_texts(count: int, *, seed: int, longest: int = 12) -> list[str]:
 
 
 def open_in_float32(folder: Path) -> Any:
-    """A backend that shares nothing with any other, exact enough to compare tokens with."""
+    """A backend on the CPU that shares nothing with any other, exact enough to compare tokens."""
+    import torch
+
     from steelyard.core import ModelSpec
     from steelyard.models import opening
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "fast_bfloat16", lambda: False)
         patch.setattr(opening, "_loaded", {})
+        patch.setattr(torch.cuda, "is_available", lambda: False)
         return opening.open_backend(ModelSpec("tiny", str(folder)))
 
 

@@ -94,17 +94,18 @@ def run(
 
 
 def test_the_last_ones_are_alone_and_the_others_before_them_by_length():
-    texts = ["a" * (40 - number) for number in range(40)] + ["abc"] * ALONE
-    examples = [example(f"e{number:02}", text) for number, text in enumerate(texts)]
+    many = BATCH + 8
+    texts = ["a" * (many - number) for number in range(many)] + ["abc"] * ALONE
+    examples = [example(f"e{number:03}", text) for number, text in enumerate(texts)]
     plan = batches(examples)
     assert [len(batch) for batch in plan] == [BATCH, 8] + [1] * ALONE
-    assert [batch[0] for batch in plan[2:]] == examples[40:]
+    assert [batch[0] for batch in plan[2:]] == examples[many:]
     lengths = [len(e.input) for batch in plan[:2] for e in batch]
     assert lengths == sorted(lengths)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.text(max_size=6), max_size=90), st.randoms(use_true_random=False))
+@given(st.lists(st.text(max_size=6), max_size=3 * BATCH), st.randoms(use_true_random=False))
 def test_the_plan_holds_every_example_once_and_depends_on_the_split_alone(texts, chance):
     examples = [example(f"e{number}", text) for number, text in enumerate(texts)]
     plan = batches(examples)
@@ -128,7 +129,7 @@ def test_no_examples_are_no_batches_and_no_rows(clock):
 
 
 def test_rows_come_back_in_the_order_of_the_split_and_are_saved_batch_by_batch(clock):
-    examples = [example(f"e{n}", "x" * (50 - n)) for n in range(ALONE + BATCH + 5)]
+    examples = [example(f"e{n}", "x" * (200 - n)) for n in range(ALONE + BATCH + 5)]
     rows, saved = run(Recorder(clock), examples)
     assert [row.example_id for row in rows] == [e.id for e in examples]
     assert [row.group for row in rows] == [e.group for e in examples]

@@ -124,8 +124,18 @@ def test_logits_that_are_scaled_after_the_head_are_refused(copied: Path) -> None
     assert open_backend(ModelSpec("mine", str(copied))).context_tokens == 256
 
 
-@pytest.mark.parametrize("family", ["qwen2", "mistral", "gemma3_text"])
-def test_other_families_write_what_the_library_writes(tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("qwen2", {}),
+        ("mistral", {}),
+        ("gemma3_text", {}),
+        ("gemma2", {"attn_logit_softcapping": 2.0, "final_logit_softcapping": None}),
+    ],
+)
+def test_other_families_write_what_the_library_writes(
+    tmp_path: Path, family: str, more: dict[str, Any]
+) -> None:
     tokenizer = write_tokenizer(tmp_path)
     config = AutoConfig.for_model(
         family,
@@ -141,6 +151,7 @@ def test_other_families_write_what_the_library_writes(tmp_path: Path, family: st
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=2,
+        **more,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

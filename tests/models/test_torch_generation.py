@@ -36,7 +36,9 @@ SCHEMA = {
 }
 
 
-def by_hand(backend: Any, library: Any, prompt: Prompt, max_tokens: int) -> tuple[str, bool, int]:
+def by_the_library(
+    backend: Any, library: Any, prompt: Prompt, max_tokens: int
+) -> tuple[str, bool, int]:
     """Text, whether it ended, and its tokens: `generate` of transformers, one prompt at a time."""
     ids, end = backend.renderer.prompt_ids(prompt), backend.renderer.end_token_id
     row = torch.tensor([ids])
@@ -88,7 +90,7 @@ def test_a_batch_writes_what_the_library_writes_for_each_prompt(
 ) -> None:
     prompts = prompts_of(texts, system)
     found = tiny.generate(prompts, Sampling(max_tokens))
-    expected = [by_hand(tiny, library, prompt, max_tokens) for prompt in prompts]
+    expected = [by_the_library(tiny, library, prompt, max_tokens) for prompt in prompts]
     assert [(g.text, g.complete, g.usage.completion_tokens) for g in found] == expected
 
 
@@ -106,14 +108,14 @@ def test_rows_that_are_done_leave_the_batch_and_the_others_are_answered_as_befor
     found = tiny.generate(prompts, Sampling(MAX_TOKENS))
     assert len(set(kept)) >= 2  # the batch shrank, and shrank again
     assert len({g.usage.completion_tokens for g in found}) >= 5
-    expected = [by_hand(tiny, library, prompt, MAX_TOKENS) for prompt in prompts]
+    expected = [by_the_library(tiny, library, prompt, MAX_TOKENS) for prompt in prompts]
     assert [(g.text, g.complete, g.usage.completion_tokens) for g in found] == expected
 
 
 def test_more_prompts_than_a_batch_holds_come_back_in_order(tiny: Any, library: Any) -> None:
     prompts = prompts_of(some_texts(BATCH_ROWS + 3, seed=5))
     found = tiny.generate(prompts, Sampling(6))
-    assert [g.text for g in found] == [by_hand(tiny, library, p, 6)[0] for p in prompts]
+    assert [g.text for g in found] == [by_the_library(tiny, library, p, 6)[0] for p in prompts]
 
 
 def test_every_row_but_one_finds_the_shared_beginning_in_the_cache(tiny: Any) -> None:
@@ -129,18 +131,16 @@ def test_equal_prompts_share_all_but_their_last_token(tiny: Any, library: Any) -
     prompt = ask("card lost")
     first, second = tiny.generate([prompt, prompt], Sampling(8))
     size = tiny.count_tokens(prompt)
-    assert first.text == second.text == by_hand(tiny, library, prompt, 8)[0]
+    assert first.text == second.text == by_the_library(tiny, library, prompt, 8)[0]
     assert sorted((first.usage.cached_tokens, second.usage.cached_tokens)) == [0, size - 1]
 
 
-def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(
-    tiny: Any, library: Any
-) -> None:
+def test_a_prompt_that_fills_the_context_is_answered(tiny: Any, library: Any) -> None:
     prompt = ask("card " * 40)
     room = tiny.context_tokens - tiny.count_tokens(prompt)
     [fits] = tiny.generate([prompt], Sampling(room))
     [over] = tiny.generate([prompt], Sampling(room + 1))
-    assert fits.text == by_hand(tiny, library, prompt, room)[0]
+    assert fits.text == by_the_library(tiny, library, prompt, room)[0]
     assert over.error is not None
     assert f"{tiny.context_tokens + 1} tokens" in over.error
     assert over.usage == Usage()
@@ -148,9 +148,7 @@ def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(
 
 @settings(max_examples=5)
 @given(texts=st.lists(words, min_size=1, max_size=5))
-def test_constrained_text_is_that_of_a_plain_loop(
-    tiny: Any, library: Any, texts: list[str]
-) -> None:
+def test_constrained_text_is_a_plain_loops(tiny: Any, library: Any, texts: list[str]) -> None:
     prompts = prompts_of(texts)
     found = tiny.generate(prompts, Sampling(60, schema=SCHEMA))
     assert [g.text for g in found] == [constrained_by_hand(tiny, library, p, 60) for p in prompts]

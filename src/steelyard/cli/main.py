@@ -16,6 +16,8 @@ import typer
 from steelyard.cli import ask, report, weigh
 from steelyard.errors import InputError, SteelyardError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="steelyard",
     help="Weigh prompting against fine-tuning on your own data, and see which to use.",
@@ -37,8 +39,10 @@ def main() -> None:
         _leave(f"error: {error}", 2)
     except SteelyardError as error:
         _leave(f"failed: {error}", 1)
-    except KeyboardInterrupt:
-        _leave("interrupted; the same command goes on from here", 130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer turns Ctrl-C into this
+            _leave("interrupted; the same command goes on from here", INTERRUPTED)
+        raise
 
 
 def _leave(message: str, code: int) -> None:

@@ -37,7 +37,7 @@ def open_task(path: Path, target: str | None) -> Task:
     Raises:
         InputError: neither can be read.
     """
-    if path.suffix in READERS:
+    if path.suffix.lower() in READERS:
         task = load_data_file(path, target=target)
         for note in task.notes:
             sys.stderr.write(f"· {note}\n")

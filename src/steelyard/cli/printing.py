@@ -13,8 +13,20 @@ from rich.text import Text
 from steelyard.core import Json
 from steelyard.lifecycle import Files
 
+PLAIN_WIDTH = 120
 HEADLINES = {"cannot_tell": "Cannot tell yet", "nothing_works": "Nothing works"}
 COLOURS = {"chosen": "green", "cannot_tell": "yellow", "nothing_works": "red"}
+
+
+def open_console(json: str | None) -> Console:
+    """Where a verdict is printed: standard error when the JSON takes standard output.
+
+    A pipe or a file has no width of its own, and gets one that cuts no table.
+    """
+    console = Console(stderr=json == "-")
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from steelyard.cli.options import HOME, HomePath, JsonPath, check_writable, write_json
-from steelyard.cli.printing import print_files, print_verdict
+from steelyard.cli.printing import open_console, print_files, print_verdict
 from steelyard.lifecycle import find_verdict, open_home, write_report
 
 
@@ -23,7 +22,7 @@ def command(
 ) -> None:
     """Open any run again: the newest, or the one named."""
     check_writable(json)
-    console = Console(stderr=json == "-")
+    console = open_console(json)
     with open_home(home, create=False) as opened:
         if runs:
             table = Table("run", "task", "outcome", "chosen", "when", box=None)

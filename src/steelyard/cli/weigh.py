@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from steelyard.cli.live import watch
 from steelyard.cli.options import (
@@ -18,7 +17,7 @@ from steelyard.cli.options import (
     open_task,
     write_json,
 )
-from steelyard.cli.printing import print_files, print_verdict
+from steelyard.cli.printing import open_console, print_files, print_verdict
 from steelyard.lifecycle import open_home, weigh, write_report
 
 
@@ -44,7 +43,7 @@ def command(
         ).to_json()
     with open_home(home) as opened:
         files = write_report(opened, verdict)
-    text_goes_to = Console(stderr=json == "-")
+    text_goes_to = open_console(json)
     print_verdict(text_goes_to, verdict)
     print_files(text_goes_to, files)
     write_json(json, verdict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steelyard.core import Json, Recipe, System, Task
+from steelyard.core import Json, System, Task
 from steelyard.errors import InputError
 from steelyard.lifecycle.home import Home
 from steelyard.recipes import Workshop, build, select
@@ -31,7 +31,12 @@ def chosen_system(task: Task, home: Home) -> Chosen:
             f"{task.name}: its verdict is that nothing works, so there is no system to ask; "
             "add examples or another base model, and weigh again"
         )
-    recipe = _recipe(task, name)
+    recipe = next((recipe for recipe in select(task) if recipe.name == name), None)
+    if recipe is None:
+        raise InputError(
+            f"{task.name}: its verdict chose {name}, which the task's base models no longer give; "
+            f"run: steelyard weigh {task.path}"
+        )
     workshop = Workshop(home.database, home.artefacts, home.jobs, verdict["seed"])
     return Chosen(build(recipe, task, workshop).system, verdict)
 
@@ -50,7 +55,3 @@ def newest_verdict(home: Home, task: Task) -> Json:
             f"{task.name}: no verdict in {home.path} ({since}); run: steelyard weigh {task.path}"
         )
     return found[0]["body"]
-
-
-def _recipe(task: Task, name: str) -> Recipe:
-    return next(recipe for recipe in select(task) if recipe.name == name)

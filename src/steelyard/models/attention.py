@@ -22,7 +22,7 @@ NAME = "steelyard_grouped"
 
 
 def grouped_attention(
-    module: Any,
+    _module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -51,8 +51,12 @@ def grouped_attention(
 
 
 def use_grouped_attention(model: Any) -> None:
-    """Switch a model that lets its attention be chosen; another one keeps its own."""
+    """Switch a model that lets its attention be chosen; another one keeps its own.
+
+    So does one that PyTorch's plain attention would not serve: it caps its scores, say.
+    """
     AttentionInterface.register(NAME, grouped_attention)
     AttentionMaskInterface.register(NAME, eager_mask)
-    if getattr(model, "_supports_attention_backend", False):
+    plain = model.config._attn_implementation == "sdpa"
+    if plain and getattr(model, "_supports_attention_backend", False):
         model.set_attn_implementation(NAME)
