@@ -49,10 +49,19 @@ class LowRank(nn.Module):
         self.a = nn.Parameter(a)
         self.b = nn.Parameter(torch.zeros(base.out_features, rank))
         self.scale = alpha / rank
+        self.cast: tuple[Tensor, Tensor] | None = None
+
+    def freeze(self, dtype: torch.dtype) -> None:
+        """Fix the weights for answering, so that they are cast once and not at every token."""
+        self.requires_grad_(requires_grad=False)
+        self.cast = (self.a.to(dtype), (self.b * self.scale).to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        down = functional.linear(x, self.a.to(x.dtype))
-        return functional.linear(down, (self.b * self.scale).to(x.dtype))
+        if self.cast is not None and self.cast[0].dtype == x.dtype:
+            a, b = self.cast
+        else:
+            a, b = self.a.to(x.dtype), (self.b * self.scale).to(x.dtype)
+        return functional.linear(functional.linear(x, a), b)
 
 
 class LoraLinear(nn.Module):
@@ -187,5 +196,6 @@ def load(folder: Path, model: nn.Module, *, base: str) -> str:
                 del layer.adapters[name]
             raise
         for _, layer in layers(model):
-            layer.adapters[name].requires_grad_(requires_grad=False)
+            pair: Any = layer.adapters[name]
+            pair.freeze(layer.base.weight.dtype)
     return name
