@@ -38,7 +38,7 @@ from steelyard.measure.verdict import (
     finalists,
     report,
 )
-from steelyard.models import check_model
+from steelyard.models import check_embedder, check_model
 from steelyard.recipes import CONTROLS, Built, Workshop, build, model_of, select
 from steelyard.store import TrialRef
 
@@ -70,6 +70,8 @@ def weigh(
     chosen = select(task, recipes)
     for model in task.models:
         check_model(model)
+        if any(recipe.context.examples == "nearest" for recipe in chosen):
+            check_embedder(model.source)
     _reach_scorer(task)
     scorer = get_scorer(task.scorer, task.output)
     minutes = task.limits.minutes if minutes is None else minutes

@@ -112,10 +112,6 @@ def _why_chosen(task: Task, decision: Decision, name: str) -> str:
 def _cannot_tell(
     task: Task, decision: Decision, tests: Sequence[Comparison], confidence: float
 ) -> list[str]:
-    if decision.rival == decision.best:
-        return [
-            f"Cannot tell: every recipe that may be level with {decision.best} is over a limit."
-        ]
     dev = _found(decision.comparisons, decision.best, str(decision.rival))
     parts = [
         f"Cannot tell {dev.a} from {dev.b}: on {dev.num_examples} dev examples the difference is "

@@ -9,7 +9,7 @@ from steelyard.models.base import (
     Prompt,
     Sampling,
 )
-from steelyard.models.opening import check_model, open_backend, open_embedder
+from steelyard.models.opening import check_embedder, check_model, open_backend, open_embedder
 
 __all__ = [
     "Backend",
@@ -19,6 +19,7 @@ __all__ = [
     "Message",
     "Prompt",
     "Sampling",
+    "check_embedder",
     "check_model",
     "open_backend",
     "open_embedder",

@@ -40,13 +40,30 @@ def cache_folder() -> Path:
 
 
 def check_model(spec: ModelSpec) -> None:
-    """Say early, without loading anything, that a model is not there.
+    """Say early, without loading anything, that a model could not be run.
 
     Raises:
-        ModelError: it is not, with what would be.
+        ModelError: it is not there, with what would be.
+        MissingExtraError: the torch extra is not installed.
     """
     if not is_fake(spec.source):
         _locate(spec.source)
+        _need_torch()
+
+
+def check_embedder(source: str) -> None:
+    """Say early that the embedder that goes with a base model is not there.
+
+    Raises:
+        ModelError: its package is not installed.
+    """
+    if not is_fake(source):
+        _package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER)
+
+
+def _need_torch() -> None:
+    for module in ("torch", "transformers"):
+        need(module, "torch")
 
 
 def is_fake(source: str) -> bool:
@@ -64,8 +81,7 @@ def open_backend(spec: ModelSpec) -> Backend:
     if is_fake(spec.source):
         return FakeBackend(spec.source)
     place = _locate(spec.source)
-    need("torch", "torch")
-    need("transformers", "torch")
+    _need_torch()
     from steelyard.models.torch_backend import TorchBackend
 
     if place not in _loaded:
