@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from steelyard.models.attention import NAME, grouped_attention
+from steelyard.models.attention import NAME, grouped_attention, use_grouped_attention
 from tiny import open_in_float32, some_texts
 
 
@@ -57,6 +57,8 @@ def test_a_row_that_sees_nothing_comes_out_as_numbers(dtype: torch.dtype) -> Non
 
 def test_a_padded_batch_has_the_librarys_states(tiny_folder: Path, library: Any) -> None:
     backend = open_in_float32(tiny_folder)
+    assert backend.loaded.model.config._attn_implementation == "sdpa"
+    use_grouped_attention(backend.loaded.model)
     assert backend.loaded.model.config._attn_implementation == NAME
     rows = [backend.renderer.tokenizer(text)["input_ids"] for text in some_texts(6, seed=8)]
     longest = max(map(len, rows))

@@ -1,12 +1,13 @@
-"""Attention for a CPU: two batched products and a softmax.
+"""Attention for training on a CPU: two batched products and a softmax.
 
-The fused kernel that PyTorch picks on CPUs is several times slower than this for the lengths
-met here (figures: docs/log/2026-11-21-first-figures.md), and it wants keys and values repeated
-for every query head. Here the query heads of one key head are stacked instead:
+Backwards, the fused kernel that PyTorch picks on CPUs takes two to four times as long as this for
+the lengths met here (figures: docs/log/2026-11-21-first-figures.md), and it wants keys and values
+repeated for every query head. Here the query heads of one key head are stacked instead:
 
     queries [B, H, T, D] → [B, K, (H/K)·T, D]      keys, values [B, K, S, D]
 
-with K key heads. Softmax is taken in float32. On a GPU the model keeps its own attention.
+with K key heads. Softmax is taken in float32. Scores are held whole, which long prompts would
+feel: for answering, and on a GPU, the model keeps its own attention.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ def grouped_attention(
 
 
 def use_grouped_attention(model: Any) -> None:
-    """Switch a model that lets its attention be chosen; another one keeps its own.
+    """Switch a model on the CPU that lets its attention be chosen; another one keeps its own.
 
     So does one that PyTorch's plain attention would not serve: it caps its scores, say.
     """
     AttentionInterface.register(NAME, grouped_attention)
     AttentionMaskInterface.register(NAME, eager_mask)
-    plain = model.config._attn_implementation == "sdpa"
+    plain = model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
     if plain and getattr(model, "_supports_attention_backend", False):
         model.set_attn_implementation(NAME)

@@ -145,7 +145,6 @@ def _load(place: str) -> Any:
     """Read a model into memory, in bfloat16 where this processor multiplies it natively."""
     import torch
 
-    from steelyard.models.attention import use_grouped_attention
     from steelyard.models.render import Renderer
     from steelyard.models.torch_backend import Loaded
 
@@ -154,8 +153,6 @@ def _load(place: str) -> Any:
     model, tokenizer = _from_pretrained(str(folder), dtype)
     if torch.cuda.is_available():
         model = model.to("cuda")
-    else:
-        use_grouped_attention(model)
     _check_body(place, model.eval())
     return Loaded(
         model=model,

@@ -59,6 +59,7 @@ def main(folder: Path) -> int:
 
 def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     from steelyard.models import lora
+    from steelyard.models.attention import use_grouped_attention
     from steelyard.models.torch_backend import TorchBackend
     from steelyard.training import loop
     from steelyard.training.batches import Encoded
@@ -69,6 +70,7 @@ def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         raise TrainingError(
             f'model "{job.model.name}" changed since the job was made; weigh the task again'
         )
+    use_grouped_attention(backend.loaded.model)
     renderer = backend.renderer
     held = held_out_rows(job.rows, job.seed)
     kept: tuple[list[Encoded], list[Encoded]] = ([], [])
