@@ -14,7 +14,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from fake_tasks import recipe
-from steelyard.core import Context, Decoding, Recipe, Weights
+from steelyard.core import Comparison, Context, Decoding, Recipe, Weights
 from steelyard.errors import TrialError
 from steelyard.measure.decision import (
     SAME_COST,
@@ -23,6 +23,7 @@ from steelyard.measure.decision import (
     cheapest,
     compare_pairs,
     decide,
+    settle,
 )
 from steelyard.measure.statistics import paired
 
@@ -382,3 +383,34 @@ def test_a_recipe_that_is_much_better_is_mostly_found():
 def test_a_candidate_is_named_by_its_recipe_and_scored_by_its_mean():
     made = Candidate(Recipe("a"), {"e1": 1.0, "e2": 0.5}, 1.0)
     assert (made.name, made.mean) == ("a", 0.75)
+
+
+def left_open() -> Decision:
+    return Decision("cannot_tell", None, "rival", "best", "rival", {}, ())
+
+
+def on_test(low: float, high: float) -> Comparison:
+    return Comparison("best", "rival", "test", (low + high) / 2, (low, high), 0.5, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("interval", "picked"),
+    [
+        ((0.01, 0.2), "best"),  # higher beyond chance
+        ((-0.2, -0.01), "rival"),  # lower beyond chance
+        ((-0.01, 0.02), "rival"),  # within the tolerance, and the rival is no dearer
+        ((0.001, 0.015), "rival"),  # higher, and by no more than the tolerance
+        ((-0.01, 0.05), None),  # open still
+    ],
+)
+def test_the_sealed_test_settles_what_dev_left_open_where_it_can(interval, picked):
+    decision = settle(left_open(), on_test(*interval), tolerance=0.02, eligible=["best", "rival"])
+    assert decision.chosen == picked
+    assert decision.outcome == ("cannot_tell" if picked is None else "chosen")
+    assert decision.prefer == ("rival" if picked is None else None)
+    assert decision.rival == "rival"
+
+
+def test_the_sealed_test_does_not_choose_what_the_limits_forbid():
+    decision = settle(left_open(), on_test(0.1, 0.3), tolerance=0.02, eligible=["rival"])
+    assert decision.outcome == "cannot_tell"

@@ -25,12 +25,11 @@ from steelyard.lifecycle.events import Ended, Listener, Measured, Planned, Start
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.machine import hardware, versions
 from steelyard.measure import sentences
-from steelyard.measure.decision import Decision, compare_pairs, decide
+from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.scorers import get_scorer
 from steelyard.measure.trial import OutOfTimeError, Price, measure
 from steelyard.measure.verdict import (
     Weighed,
-    baseline,
     break_evens,
     candidate,
     checked,
@@ -108,8 +107,9 @@ class _Run:
         weighed = [self._on_dev(recipe) for recipe in recipes]
         finished = [w for w in weighed if w.status == "finished"]
         groups = {example.id: example.group for example in (*task.dev, *task.test)}
+        candidates = [candidate(w, task) for w in finished]
         decision = decide(
-            [candidate(w, task) for w in finished],
+            candidates,
             groups,
             tolerance=task.tolerance,
             confidence=CONFIDENCE,
@@ -118,7 +118,10 @@ class _Run:
         final = finalists(decision, weighed)
         weighed = [self._on_test(w) if w.recipe.name in final else w for w in weighed]
         tests = self._test_comparisons(weighed, final, groups)
-        return self._verdict(weighed, decision, tests)
+        if decision.outcome == "cannot_tell" and tests:
+            eligible = [c.name for c in candidates if c.eligible]
+            decision = settle(decision, tests[0], tolerance=task.tolerance, eligible=eligible)
+        return self._verdict(weighed, decision, tests, final)
 
     def _on_dev(self, recipe: Recipe) -> Weighed:
         """Build a recipe and measure it on dev; whatever goes wrong stays with this recipe."""
@@ -224,14 +227,18 @@ class _Run:
         return compare_pairs([(a, b)], groups, "test", confidence=CONFIDENCE, seed=self.seed)
 
     def _verdict(
-        self, weighed: Sequence[Weighed], decision: Decision, tests: tuple[Comparison, ...]
+        self,
+        weighed: Sequence[Weighed],
+        decision: Decision,
+        tests: tuple[Comparison, ...],
+        final: Sequence[str],
     ) -> Verdict:
         task = self.task
         reports = tuple(self._report(w) for w in weighed)
         named = {r.name: r for r in reports}
         against = None
         if decision.chosen is not None:
-            against = baseline(decision.chosen, decision, weighed)
+            against = next((name for name in final if name != decision.chosen), None)
         first = [n for n in (decision.chosen, against, decision.best, decision.rival) if n]
         return Verdict(
             task=task.name,

@@ -12,13 +12,16 @@
       cheaper, and its estimate is not                  → cannot_tell
       as cheap, and differing in more than decoding     → cannot_tell
 
+When dev cannot tell two recipes apart, both are measured on the sealed test, and `settle` lets
+that one comparison, planned on dev alone, decide where it can.
+
 Costs within a factor of `SAME_COST` count as the same: they are measured on a machine that has
 other things to do. Source of the rules: DESIGN section 6; of the factor: ours, docs/log/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from steelyard.core import Comparison, Outcome, Recipe, Split
@@ -55,7 +58,7 @@ class Candidate:
 class Decision:
     """The outcome, the recipes that carry it, and every comparison that was made.
 
-    `rival` is the recipe that could not be told from `best` when the outcome is cannot_tell.
+    `rival` is the recipe that dev could not tell from `best`.
     """
 
     outcome: Outcome
@@ -163,6 +166,25 @@ def _choose(
         prefer = cheapest([pick, rival])
         return replace(decision, outcome="cannot_tell", prefer=prefer.name, rival=rival.name)
     return replace(decision, outcome="chosen", chosen=pick.name)
+
+
+def settle(
+    decision: Decision, test: Comparison, *, tolerance: float, eligible: Collection[str]
+) -> Decision:
+    """A decision that dev left open, after `best` and `rival` were compared on the sealed test.
+
+    The best is chosen when the test shows it higher, the rival when the test shows it higher or
+    within the tolerance; otherwise, or when the limits forbid that one, it is left open still.
+    """
+    low, high = test.interval
+    assert (test.a, test.b) == (decision.best, decision.rival)
+    if high <= tolerance:
+        pick = test.b
+    elif low > 0 and test.a in eligible:
+        pick = test.a
+    else:
+        return decision
+    return replace(decision, outcome="chosen", chosen=pick, prefer=None)
 
 
 def cheapest(candidates: Sequence[Candidate]) -> Candidate:

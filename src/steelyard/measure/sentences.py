@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from steelyard.core import Comparison, RecipeReport, SplitReport, Task
 from steelyard.measure.decision import Decision
@@ -65,7 +66,7 @@ def _chosen(
 ) -> list[str]:
     name = str(decision.chosen)
     parts = [f"Use {name}."]
-    for test in tests:
+    for test in (_seen_from(name, test) for test in tests):
         mine, other = reports[test.a].test, reports[test.b].test
         if mine is None or other is None:
             continue
@@ -76,12 +77,18 @@ def _chosen(
         parts.append(_errors(test.a, mine.num_errors) + _errors(test.b, other.num_errors))
     parts.append(_why_chosen(task, decision, name))
     cheaper_worse = [n for n, standing in decision.standings.items() if standing == "worse"]
-    if name == decision.best and cheaper_worse:
+    if name == decision.best and decision.rival is None and cheaper_worse:
         parts.append(f"{_count(len(cheaper_worse), 'recipe')} scored lower beyond chance on dev.")
     return parts
 
 
 def _why_chosen(task: Task, decision: Decision, name: str) -> str:
+    if decision.rival is not None:
+        dev = _found(decision.comparisons, decision.best, decision.rival)
+        return (
+            f"The sealed test decided: {dev.num_examples} dev examples could not tell {dev.a} from "
+            f"{dev.b} ({dev.a} is {_difference(dev)})."
+        )
     if name == decision.best:
         level = [n for n, standing in decision.standings.items() if standing == "within"]
         if level:
@@ -148,6 +155,14 @@ def _nothing_works(decision: Decision, reports: Mapping[str, RecipeReport]) -> l
         "unseen with this many examples.",
         "The sealed test was not opened.",
     ]
+
+
+def _seen_from(name: str, test: Comparison) -> Comparison:
+    """The comparison as `name` minus the other."""
+    if test.a == name:
+        return test
+    low, high = test.interval
+    return replace(test, a=test.b, b=test.a, difference=-test.difference, interval=(-high, -low))
 
 
 def _found(comparisons: Sequence[Comparison], a: str, b: str) -> Comparison:

@@ -62,6 +62,7 @@ def check_embedder(source: str) -> None:
 
 
 def _need_torch() -> None:
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read once, on import: the terminal is the caller's
     for module in ("torch", "transformers"):
         need(module, "torch")
 
@@ -194,7 +195,6 @@ def _check_body(place: str, model: Any) -> None:
 
 
 def _from_pretrained(source: str, dtype: Any, gguf_file: str | None = None) -> tuple[Any, Any]:
-    os.environ.setdefault("TQDM_DISABLE", "1")  # the caller owns the terminal
     transformers = need("transformers", "torch")
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
