@@ -150,7 +150,7 @@ def test_a_generation_is_stripped_parsed_and_keeps_its_usage():
         Answer({"a": 1}, '{"a": 1}', True, Usage(7, 3, 2)),
         Answer(None, "none", False),
     ]
-    assert backend.sampled == [Sampling(10)]
+    assert backend.sampled == [Sampling(10, begins="{`")]
     assert [prompt[-1].content for prompt in backend.asked] == ["x", "y"]
 
 
@@ -158,7 +158,7 @@ def test_only_constrained_decoding_gives_the_backend_the_schema():
     for kind, schema in (("free", None), ("constrained", OBJECT.schema)):
         backend = Stub((Generation("{}"),))
         answer = system(backend, OBJECT, kind).answer("x")
-        assert backend.sampled == [Sampling(10, schema)]
+        assert backend.sampled == [Sampling(10, schema, begins="{`")]
         assert not answer.valid  # validated whichever way it was decoded
 
 

@@ -52,12 +52,17 @@ class LabelScores:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate. Temperature 0 is greedy; `schema` constrains the text to that JSON."""
+    """How to generate. Temperature 0 is greedy; `schema` constrains the text to that JSON.
+
+    `begins` names the characters that an answer may begin with: one that begins otherwise may be
+    given up once enough of it is there to be looked at.
+    """
 
     max_tokens: int
     schema: Mapping[str, Json] | None = None
     temperature: float = 0.0
     seed: int = 0
+    begins: str = ""
 
 
 class Backend(Protocol):

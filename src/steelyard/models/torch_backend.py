@@ -28,6 +28,7 @@ from steelyard.models.render import Renderer
 # Source: ours; larger batches answer no faster on two cores.
 BATCH_TOKENS = 49_152
 BATCH_ROWS = 64
+GIVEN_UP_TOKENS = 24  # of an answer that cannot become what was asked for. Source: ours
 
 T = TypeVar("T")
 
@@ -183,6 +184,7 @@ class TorchBackend:
         generators = [_generator(sampling.seed, ids) for ids in batch]
         written: list[list[int]] = [[] for _ in batch]
         complete = [False] * len(batch)
+        over = [False] * len(batch)  # complete, or given up
         rows = list(range(len(batch)))  # the batch's rows still in the cache
         for _ in range(sampling.max_tokens):
             logits = model.lm_head(hidden).float()
@@ -190,7 +192,7 @@ class TorchBackend:
                 rule_out(logits, [matchers[row] for row in rows])
             tokens = _pick(logits, sampling, [generators[row] for row in rows])
             for row, token in zip(rows, tokens.tolist(), strict=True):
-                if complete[row]:
+                if over[row]:
                     continue
                 if token == end or (
                     matchers is not None and not matchers[row].consume_token(token)
@@ -199,7 +201,8 @@ class TorchBackend:
                 else:
                     written[row].append(token)
                     complete[row] = matchers is not None and matchers[row].is_stopped()
-            alive = [i for i, row in enumerate(rows) if not complete[row]]
+                over[row] = complete[row] or self._is_hopeless(written[row], sampling)
+            alive = [i for i, row in enumerate(rows) if not over[row]]
             if not alive:
                 break
             if 2 * len(alive) <= len(rows):
@@ -245,6 +248,13 @@ class TorchBackend:
             )
             for row in range(len(batch))
         ]
+
+    def _is_hopeless(self, ids: list[int], sampling: Sampling) -> bool:
+        """Whether an answer, now long enough to be looked at, has begun as it must not."""
+        if not sampling.begins or len(ids) != GIVEN_UP_TOKENS:
+            return False
+        text = self.renderer.decode(ids).lstrip()
+        return bool(text) and text[0] not in sampling.begins
 
     def _constraint(self, sampling: Sampling) -> Constraint | None:
         if sampling.schema is None:

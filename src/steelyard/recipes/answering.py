@@ -13,6 +13,7 @@ from steelyard.tasks.rows import parse_json
 from steelyard.tasks.schema import misfit
 
 Shots = Callable[[Sequence[str]], list[Sequence[Example]]]
+JSON_BEGINS = "{`"  # an object, or a Markdown fence around it
 CONTENT_FREE = "N/A"  # Source: Zhao et al. 2021, arXiv:2102.09690, section 5
 
 
@@ -44,7 +45,9 @@ class LanguageModelSystem:
             scored = self.backend.score_labels(prompts, self.output.labels)
             return [self._label(scores) for scores in scored]
         schema = self.output.schema if self.recipe.decoding.kind == "constrained" else None
-        written = self.backend.generate(prompts, Sampling(self.max_tokens, schema))
+        begins = JSON_BEGINS if self.output.type == "json" else ""
+        sampling = Sampling(self.max_tokens, schema, begins=begins)
+        written = self.backend.generate(prompts, sampling)
         return [self._parsed(generation) for generation in written]
 
     def prompts(self, inputs: Sequence[str]) -> list[Prompt]:

@@ -15,7 +15,7 @@ CONTROLS = ("majority", "tfidf", "zero-shot")  # always run: a verdict needs the
 
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
-SHOTS = {"label": 8, "json": 3, "text": 4}
+SHOTS = {"label": 8, "json": 2, "text": 4}
 
 # What each output type can be decoded by; the first one is the plain preset, the others are
 # named with a plus: `zero-shot+constrained`.
