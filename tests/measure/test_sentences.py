@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fake_tasks import example, make_task, weighed
-from steelyard.core import Comparison, Context, Output, Task
+from steelyard.core import Comparison, Context, Output, Task, Weights
 from steelyard.measure import sentences
-from steelyard.measure.decision import Decision, compare_pairs, decide
+from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.scorers import SCORERS
 from steelyard.measure.verdict import Weighed, candidate, finalists, report
 
@@ -139,6 +139,32 @@ def test_failures_on_test_are_said_beside_the_scores():
     assert "98 sealed test examples" in text
     assert "lora failed on 2 examples" in text
     assert "zero-shot failed" not in text
+
+
+def test_the_best_of_the_other_arm_is_named_with_its_score():
+    lora = weighed("lora", right(90), right(85))
+    lora = replace(lora, recipe=replace(lora.recipe, weights=Weights("lora")))
+    text, _, _ = told([MAJORITY, lora, weighed("zero-shot", right(50), right(45))])
+    assert (
+        "The best prompt without trained weights, zero-shot, scores 0.500 on dev, against 0.900."
+        in text
+    )
+
+
+def test_a_choice_that_the_sealed_test_made_says_so():
+    high = weighed("high", right(90), right(90), usd=0.001)
+    other = weighed("few-shot", right(84, start=16), right(60), usd=0.001)
+    other = replace(other, recipe=replace(other.recipe, context=SHOTS))
+    _, decision, [test] = told([MAJORITY, high, other])
+    assert (decision.outcome, decision.rival) == ("cannot_tell", "few-shot")
+    settled = settle(decision, test, tolerance=0.02, eligible=["high", "few-shot"])
+    named = {
+        w.recipe.name: report(w, SCORERS["exact"], TASK, confidence=0.95, seed=0)
+        for w in (MAJORITY, high, other)
+    }
+    text = sentences.reason(TASK, settled, named, [test], confidence=0.95)
+    assert text.startswith("Use high. On 100 sealed test examples it scores 0.900")
+    assert "The sealed test decided: 100 dev examples could not tell high from few-shot" in text
 
 
 # ---------------------------------------------------------------- the other outcomes

@@ -76,10 +76,34 @@ def _chosen(
         )
         parts.append(_errors(test.a, mine.num_errors) + _errors(test.b, other.num_errors))
     parts.append(_why_chosen(task, decision, name))
+    parts.append(_other_arm(reports, name))
     cheaper_worse = [n for n, standing in decision.standings.items() if standing == "worse"]
     if name == decision.best and decision.rival is None and cheaper_worse:
         parts.append(f"{_count(len(cheaper_worse), 'recipe')} scored lower beyond chance on dev.")
     return parts
+
+
+def _other_arm(reports: Mapping[str, RecipeReport], name: str) -> str:
+    """What the best of the other arm comes to: prompts against weights, or the reverse."""
+    mine = reports[name]
+    others = [
+        report
+        for report in reports.values()
+        if report.dev is not None
+        and report.model != report.name
+        and (report.weights == "none") != (mine.weights == "none")
+    ]
+    if mine.model == name or mine.dev is None or not others:
+        return ""
+    best = max(others, key=lambda report: report.dev.score if report.dev else 0.0)
+    assert best.dev is not None
+    kind = (
+        "prompt without trained weights"
+        if best.weights == "none"
+        else "recipe with trained weights"
+    )
+    scores = f"{best.dev.score:.3f} on dev, against {mine.dev.score:.3f}"
+    return f"The best {kind}, {best.name}, scores {scores}."
 
 
 def _why_chosen(task: Task, decision: Decision, name: str) -> str:
