@@ -61,7 +61,8 @@ def test_a_folder_of_nothing_but_code_is_not_run(copied: Path) -> None:
 
 def test_a_hub_id_that_cannot_be_reached_is_an_error_with_what_was_expected() -> None:
     spec = ModelSpec("mine", "no-such-owner/no-such-model")
-    check_model(spec)  # it could be there
+    with pytest.raises(ModelError, match=r"no such folder here, and the hub did not give it"):
+        check_model(spec)
     with pytest.raises(ModelError, match=r'"no-such-owner/no-such-model" could not be loaded: .*'):
         open_backend(spec)
 

@@ -40,15 +40,17 @@ def cache_folder() -> Path:
 
 
 def check_model(spec: ModelSpec) -> None:
-    """Say early, without loading anything, that a model could not be run.
+    """Say early, without loading any weights, that a model could not be run.
 
     Raises:
         ModelError: it is not there, with what would be.
         MissingExtraError: the torch extra is not installed.
     """
     if not is_fake(spec.source):
-        _locate(spec.source)
+        place = _locate(spec.source)
         _need_torch()
+        if not Path(place).exists():
+            _check_hub(place)
 
 
 def check_embedder(source: str) -> None:
@@ -59,6 +61,19 @@ def check_embedder(source: str) -> None:
     """
     if not is_fake(source):
         _package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER)
+
+
+def _check_hub(source: str) -> None:
+    """Ask the hub, or its cache on this machine, for the model's configuration alone."""
+    transformers = need("transformers", "torch")
+    try:
+        transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f'model "{source}" is not there: no such folder here, and the hub did not give it '
+            f"({str(error).splitlines()[0]}). Expected a folder, a .gguf file, or a hub id that "
+            "can be reached from here"
+        ) from error
 
 
 def _need_torch() -> None:
