@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import example, recipe
-from steelyard.core import Answer, Example, Recipe, Row, Usage
+from steelyard.core import Answer, Example, Recipe, Row, Score, Usage
 from steelyard.errors import TrialError
 from steelyard.measure import trial
 from steelyard.measure.scorers import SCORERS
-from steelyard.measure.trial import ALONE, BATCH, OutOfTimeError, Price, batches, measure
+from steelyard.measure.trial import ALONE, BATCH, OutOfTimeError, Price, batches, measure, renewed
 
 HOURLY = Price(3.6)  # a dollar per million milliseconds
 EXAMPLES = [example(f"e{number}", f"text {number}") for number in range(ALONE + BATCH + 5)]
@@ -329,3 +329,16 @@ def test_a_price_is_never_negative_and_grows_with_use(prompt, written, ms):
     for price in (Price(0.1), Price(0.1, 3.0, 0.3, 15.0), Price(0.1, 3.0)):
         small, large = Usage(prompt, cached, written), Usage(prompt + 1, cached, written + 1)
         assert 0 <= price.of(small, ms) <= price.of(large, ms + 1)
+
+
+def test_a_stored_row_is_scored_and_priced_as_today_and_its_answer_stays():
+    old = Row("e1", "g", Answer("b", "b", usage=Usage(10)), Score(1.0), 36.0, 9.0, 4)
+    new = renewed(old, example("e1", "x", "b"), SCORERS["exact"], Price(100.0))
+    assert new == replace(old, score=new.score, cost_usd=0.001)
+    assert new.score is not None
+    assert new.score.value == 1.0
+    wrong = renewed(old, example("e1", "x", "c"), SCORERS["exact"], Price(100.0))
+    assert wrong.score is not None
+    assert wrong.score.value == 0.0
+    lost = replace(old, answer=Answer(error="lost"), score=None)
+    assert renewed(lost, example("e1", "x", "b"), SCORERS["exact"], Price(100.0)).score is None

@@ -27,7 +27,7 @@ from steelyard.lifecycle.machine import hardware, versions
 from steelyard.measure import sentences
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.scorers import get_scorer
-from steelyard.measure.trial import OutOfTimeError, Price, measure
+from steelyard.measure.trial import OutOfTimeError, Price, measure, renewed
 from steelyard.measure.verdict import (
     Weighed,
     break_evens,
@@ -168,10 +168,12 @@ class _Run:
         recipe, database = built.system.recipe, self.home.database
         examples = self.task.split(split)
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
+        stored = database.rows(trial)
         price = self._price(recipe)
         done = {
-            example: replace(row, cost_usd=price.of(row.answer.usage, row.compute_ms))
-            for example, row in database.rows(trial).items()
+            example.id: renewed(row, example, self.scorer, price)
+            for example in examples
+            if (row := stored.get(example.id)) is not None
         }
         seen = dict(done)
 

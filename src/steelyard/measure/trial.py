@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steelyard.core import Answer, Example, Row, Scorer, System, Usage
 from steelyard.errors import SteelyardError
@@ -78,6 +78,12 @@ def measure(
         save(fresh)
         rows.update((row.example_id, row) for row in fresh)
     return [rows[example.id] for example in examples]
+
+
+def renewed(row: Row, example: Example, scorer: Scorer, price: Price) -> Row:
+    """A stored row as it would be measured today: scorers and prices change, answers do not."""
+    score = None if row.error is not None else scorer.score(row.answer, example.target)
+    return replace(row, score=score, cost_usd=price.of(row.answer.usage, row.compute_ms))
 
 
 def batches(examples: Sequence[Example]) -> list[list[Example]]:
