@@ -27,7 +27,7 @@ def reason(
     elif decision.outcome == "cannot_tell":
         parts = _cannot_tell(task, decision, tests, confidence)
     else:
-        parts = _chosen(task, decision, reports, tests)
+        parts = _chosen(task, decision, reports, tests, confidence)
     return " ".join(part for part in parts if part)
 
 
@@ -63,6 +63,7 @@ def _chosen(
     decision: Decision,
     reports: Mapping[str, RecipeReport],
     tests: Sequence[Comparison],
+    confidence: float,
 ) -> list[str]:
     name = str(decision.chosen)
     parts = [f"Use {name}."]
@@ -77,9 +78,13 @@ def _chosen(
         parts.append(_errors(test.a, mine.num_errors) + _errors(test.b, other.num_errors))
     parts.append(_why_chosen(task, decision, name))
     parts.append(_other_arm(reports, name))
-    cheaper_worse = [n for n, standing in decision.standings.items() if standing == "worse"]
-    if name == decision.best and decision.rival is None and cheaper_worse:
-        parts.append(f"{_count(len(cheaper_worse), 'recipe')} scored lower beyond chance on dev.")
+    lower = [
+        c
+        for c in decision.comparisons
+        if c.a == name and c.b != "majority" and c.difference > 0 and c.p_adjusted < 1 - confidence
+    ]
+    if name == decision.best and decision.rival is None and lower:
+        parts.append(f"{_count(len(lower), 'recipe')} scored lower beyond chance on dev.")
     return parts
 
 
