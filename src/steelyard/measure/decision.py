@@ -16,7 +16,7 @@ When dev cannot tell two recipes apart, both are measured on the sealed test, an
 that one comparison, planned on dev alone, decide where it can.
 
 Costs within a factor of `SAME_COST` count as the same: they are measured on a machine that has
-other things to do. Source of the rules: DESIGN section 6; of the factor: ours, docs/log/.
+other things to do. Source of the rules: DESIGN section 6; of the factor: ours, not measured.
 """
 
 from __future__ import annotations

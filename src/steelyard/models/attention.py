@@ -1,6 +1,6 @@
 """Attention for training on a CPU: two batched products and a softmax.
 
-Backwards, the fused kernel that PyTorch picks on CPUs takes two to four times as long as this for
+Backwards, the fused kernel that PyTorch picks on CPUs takes 1.7 to 4.6 times as long as this for
 the lengths met here (figures: docs/log/2026-11-21-first-figures.md), and it wants keys and values
 repeated for every query head. Here the query heads of one key head are stacked instead:
 

@@ -6,7 +6,7 @@ Defaults and where they come from
     AdamW betas 0.9, 0.999, no weight decay, gradient norm clipped at 1: customary
     warm-up over 6 % of the steps, then a cosine to a tenth of the peak: Loshchilov & Hutter 2017
     evaluation twice an epoch, stop after `patience` epochs' worth without a new best: ours,
-    see docs/log/
+    not measured
 """
 
 from __future__ import annotations
