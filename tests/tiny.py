@@ -130,7 +130,7 @@ def open_in_float32(folder: Path) -> Any:
     from steelyard.models import opening
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "fast_bfloat16", lambda: False)
+        patch.setattr(opening, "number_type", lambda: torch.float32)
         patch.setattr(opening, "_loaded", {})
         patch.setattr(torch.cuda, "is_available", lambda: False)
         return opening.open_backend(ModelSpec("tiny", str(folder)))
@@ -142,7 +142,7 @@ def write_adapter(folder: Path, backend: Any, *, seed: int, rank: int = 4, alpha
 
     from steelyard.models import lora
 
-    model, name = backend.loaded.model, f"random {seed}"
+    model, name = backend.loaded.decoder.model, f"random {seed}"
     chance = torch.Generator().manual_seed(seed)
     lora.add(model, name, rank=rank, alpha=alpha, seed=seed)
     state = lora.tensors(model, name)

@@ -76,12 +76,16 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the answer may cost, and what to do with an input longer than the model's context."""
+    """What the answer may cost, and what to do with an input longer than the model's context.
+
+    `memory_gb` bounds what answering and training hold beside the model.
+    """
 
     minutes: float | None = None
     usd_per_1k: float | None = None
     p95_ms: float | None = None
     too_long: Literal["error", "truncate"] = "error"
+    memory_gb: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from steelyard.errors import StoreError
 from steelyard.models import lora
@@ -40,7 +41,7 @@ def randomise(model: Any, adapter: str) -> None:
 
 
 def test_a_fresh_adapter_changes_nothing(backend: Any) -> None:
-    model = backend.loaded.model
+    model = backend.loaded.decoder.model
     before = logits(model)
     lora.add(model, "fresh", rank=4, alpha=8, seed=0)
     assert model.lora_switch.active == "fresh"
@@ -50,7 +51,7 @@ def test_a_fresh_adapter_changes_nothing(backend: Any) -> None:
 def test_only_the_adapter_learns_and_it_is_on_every_linear_layer_but_the_head(
     backend: Any,
 ) -> None:
-    model = backend.loaded.model
+    model = backend.loaded.decoder.model
     parameters = lora.add(model, "fresh", rank=4, alpha=8, seed=0)
     assert sum(p.numel() for p in parameters) == 2 * sum(4 * (i + o) for i, o in WIDTHS)
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -60,7 +61,7 @@ def test_only_the_adapter_learns_and_it_is_on_every_linear_layer_but_the_head(
 
 
 def test_an_adapter_starts_at_its_published_distribution(backend: Any) -> None:
-    model = backend.loaded.model
+    model = backend.loaded.decoder.model
     lora.add(model, "fresh", rank=4, alpha=8, seed=0)
     state = lora.tensors(model, "fresh")
     downs = [v for k, v in state.items() if k.endswith("lora_A.weight")]
@@ -74,21 +75,24 @@ def test_an_adapter_starts_at_its_published_distribution(backend: Any) -> None:
 def test_the_update_is_alpha_over_rank_times_b_times_a(
     tiny_folder: Path, backend: Any, rank: int, alpha: int
 ) -> None:
-    adapted, merged = backend.loaded.model, open_in_float32(tiny_folder).loaded.model
+    adapted, merged = (
+        backend.loaded.decoder.model,
+        open_in_float32(tiny_folder).loaded.decoder.model,
+    )
     lora.add(adapted, "x", rank=rank, alpha=alpha, seed=0)
     randomise(adapted, "x")
     state = lora.tensors(adapted, "x")
     for name, _ in lora.layers(adapted):
         a = state[f"base_model.model.{name}.lora_A.weight"]
         b = state[f"base_model.model.{name}.lora_B.weight"]
-        weight = merged.get_submodule(name).weight
+        weight = merged.get_submodule(name).base.weight
         with torch.no_grad():
             weight += alpha / rank * (b @ a)
     assert torch.allclose(logits(adapted), logits(merged), atol=1e-4)
 
 
 def test_an_adapter_is_float32_over_a_bfloat16_base(tiny_folder: Path) -> None:
-    model = open_in_float32(tiny_folder).loaded.model.to(torch.bfloat16)
+    model = open_in_float32(tiny_folder).loaded.decoder.model.to(torch.bfloat16)
     parameters = lora.add(model, "x", rank=4, alpha=8, seed=0)
     assert {p.dtype for p in parameters} == {torch.float32}
     assert logits(model).dtype == torch.bfloat16
@@ -96,7 +100,7 @@ def test_an_adapter_is_float32_over_a_bfloat16_base(tiny_folder: Path) -> None:
 
 def test_the_seed_decides_the_start(tiny_folder: Path) -> None:
     def start(seed: int) -> torch.Tensor:
-        model = open_in_float32(tiny_folder).loaded.model
+        model = open_in_float32(tiny_folder).loaded.decoder.model
         return lora.add(model, "x", rank=4, alpha=8, seed=seed)[0].detach()
 
     assert torch.equal(start(1), start(1))
@@ -106,12 +110,12 @@ def test_the_seed_decides_the_start(tiny_folder: Path) -> None:
 def test_a_saved_adapter_comes_back_as_it_was(
     tiny_folder: Path, backend: Any, tmp_path: Path
 ) -> None:
-    model = backend.loaded.model
+    model = backend.loaded.decoder.model
     lora.add(model, "x", rank=4, alpha=8, seed=0)
     randomise(model, "x")
     base = backend.loaded.fingerprint
     lora.save(tmp_path, model, "x", rank=4, alpha=8, base=base)
-    other = open_in_float32(tiny_folder).loaded.model
+    other = open_in_float32(tiny_folder).loaded.decoder.model
     name = lora.load(tmp_path, other, base=base)
     ours, theirs = lora.tensors(model, "x"), lora.tensors(other, name)
     assert ours.keys() == theirs.keys()
@@ -127,18 +131,18 @@ def test_the_peft_library_reads_a_saved_adapter(tiny_folder: Path, tmp_path: Pat
     backend = open_in_float32(tiny_folder)
     write_adapter(tmp_path, backend, seed=1)
     adapted = backend.adapted(tmp_path)
-    adapted.loaded.model.lora_switch.active = adapted.adapter
-    plain = open_in_float32(tiny_folder).loaded.model
+    adapted.loaded.decoder.model.lora_switch.active = adapted.adapter
+    plain = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
     before = logits(plain)
     theirs = peft.PeftModel.from_pretrained(plain, tmp_path)
-    assert torch.allclose(logits(theirs), logits(adapted.loaded.model), atol=1e-4)
+    assert torch.allclose(logits(theirs), logits(adapted.loaded.decoder.model), atol=1e-4)
     assert not torch.allclose(logits(theirs), before, atol=1e-1)
 
 
 def test_a_missing_or_damaged_adapter_is_an_error(backend: Any, tmp_path: Path) -> None:
     base = backend.loaded.fingerprint
     with pytest.raises(StoreError, match=r"no adapter that can be read there .*weigh the task"):
-        lora.load(tmp_path / "none", backend.loaded.model, base=base)
+        lora.load(tmp_path / "none", backend.loaded.decoder.model, base=base)
     whole = write_adapter(tmp_path / "whole", backend, seed=1)
     for file, damage in [
         (lora.CONFIG_FILE, b"{"),
@@ -149,7 +153,7 @@ def test_a_missing_or_damaged_adapter_is_an_error(backend: Any, tmp_path: Path) 
         shutil.copytree(whole, spoilt, dirs_exist_ok=True)
         (spoilt / file).write_bytes(damage)
         with pytest.raises(StoreError, match="no adapter that can be read there"):
-            lora.load(spoilt, backend.loaded.model, base=base)
+            lora.load(spoilt, backend.loaded.decoder.model, base=base)
 
 
 @pytest.mark.parametrize("cut", [lambda v: v[:, :-1], lambda v: None])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain import answers, by_the_library, log_prob, spelt
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from steelyard.core import ModelSpec
@@ -117,7 +118,7 @@ def test_logits_that_are_scaled_after_the_head_are_refused(copied: Path) -> None
         model_type="granite",
         architectures=["GraniteForCausalLM"],
         logits_scaling=8.0,
-        attention_multiplier=0.35,
+        attention_multiplier=8**-0.5,
     )
     with pytest.raises(ModelError, match="is a GraniteForCausalLM, which cannot be run here"):
         open_backend(ModelSpec("mine", str(copied)))
@@ -125,19 +126,9 @@ def test_logits_that_are_scaled_after_the_head_are_refused(copied: Path) -> None
     assert open_backend(ModelSpec("mine", str(copied))).context_tokens == 256
 
 
-@pytest.mark.parametrize(
-    ("family", "more"),
-    [
-        ("qwen2", {}),
-        ("mistral", {}),
-        ("gemma3_text", {}),
-        ("gemma2", {"attn_logit_softcapping": 2.0, "final_logit_softcapping": None}),
-    ],
-)
-def test_other_families_write_what_the_library_writes(
-    tmp_path: Path, family: str, more: dict[str, Any]
-) -> None:
-    tokenizer = write_tokenizer(tmp_path)
+def write_family(folder: Path, family: str, **more: Any) -> None:
+    """A tiny random model of another family; no norm is one and no bias nothing."""
+    tokenizer = write_tokenizer(folder)
     config = AutoConfig.for_model(
         family,
         vocab_size=len(tokenizer),
@@ -146,7 +137,7 @@ def test_other_families_write_what_the_library_writes(
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=8,
+        head_dim=more.pop("head_dim", 8),
         max_position_embeddings=128,
         initializer_range=0.3,
         bos_token_id=1,
@@ -156,16 +147,85 @@ def test_other_families_write_what_the_library_writes(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    backend = open_in_float32(tmp_path)
+        model = AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() == 1:
+                    parameter += 0.3 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "more", "part"),
+    [
+        ("llama", {}, "q_proj"),
+        ("llama", {"attention_bias": True, "mlp_bias": True}, "o_proj.bias"),
+        ("llama", {"head_dim": 16}, "q_proj"),
+        ("qwen2", {}, "q_proj.bias"),
+        ("qwen2", {"tie_word_embeddings": True}, "q_proj.bias"),
+        ("qwen3", {"head_dim": 16}, "q_norm"),
+        ("mistral", {}, "q_proj"),
+        ("smollm3", {"no_rope_layers": [1, 0]}, "q_proj"),
+    ],
+)
+def test_other_families_write_what_the_library_writes(
+    tmp_path: Path, family: str, more: dict[str, Any], part: str
+) -> None:
+    write_family(tmp_path, family, **more)
+    backend = spelt(open_in_float32(tmp_path))
     library = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert any(part in name for name, _ in library.named_parameters())
     prompts = [ask("card " * n, "fee") for n in (1, 7, 20)]
-    for prompt, found in zip(prompts, backend.generate(prompts, Sampling(12)), strict=True):
-        ids = torch.tensor([backend.renderer.prompt_ids(prompt)])
-        expected = library.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
-        )
-        assert found.text == backend.renderer.decode(expected[0, ids.shape[1] :].tolist())
+    found = backend.generate(prompts, Sampling(12))
+    assert answers(found) == [by_the_library(backend, library, p, 12) for p in prompts]
+    assert len({g.text for g in found}) == 3
+    [scores] = backend.score_labels(prompts[:1], ["card", "cash fee"])
+    expected = [log_prob(backend, library, prompts[0], label) for label in ("card", "cash fee")]
+    assert scores.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("gemma2", {}),
+        ("gemma3_text", {}),
+        ("olmo2", {}),
+        ("cohere", {}),
+        ("granite", {"residual_multiplier": 0.5}),
+        ("granite", {"embedding_multiplier": 12.0}),
+        ("granite", {"attention_multiplier": 0.35}),  # 1 % off what it would be run with
+    ],
+)
+def test_a_family_that_would_be_run_otherwise_is_refused(
+    tmp_path: Path, family: str, more: dict[str, Any]
+) -> None:
+    if family == "granite":
+        more = {"attention_multiplier": 8**-0.5, **more}
+    write_family(tmp_path, family, **more)
+    message = (
+        f"is a {family[:5].title()}.*ForCausalLM, which cannot be run here; expected a decoder"
+    )
+    with pytest.raises(ModelError, match=message):
+        open_in_float32(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "window", "expected"),
+    [("llama", None, 256), ("mistral", 64, 64), ("mistral", None, 256), ("gemma3_text", 64, 64)],
+)
+def test_the_context_ends_where_a_layer_stops_seeing_all_of_it(
+    family: str, window: int | None, expected: int
+) -> None:
+    config = AutoConfig.for_model(family, max_position_embeddings=256)
+    if window is not None or family == "mistral":
+        config.sliding_window = window
+    assert opening._context_tokens("mine", config) == expected
+
+
+def test_a_model_that_keeps_more_than_keys_and_values_is_refused() -> None:
+    config = AutoConfig.for_model("falcon_h1", max_position_embeddings=256)
+    with pytest.raises(ModelError, match='"mine" has a LinearAttentionAndFullAttentionLayer, '):
+        opening._context_tokens("mine", config)
 
 
 def test_a_base_model_is_read_once_per_process(

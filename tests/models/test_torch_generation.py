@@ -13,14 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from plain import answers, by_a_loop, by_the_library, spelt
 from transformers import AutoModelForCausalLM
 
 from steelyard.core import Usage
 from steelyard.errors import ModelError, StoreError
-from steelyard.models import Prompt, Sampling, torch_backend
-from steelyard.models.constrain import Constraint
-from steelyard.models.kv_cache import BufferedLayer
-from steelyard.models.torch_backend import BATCH_ROWS
+from steelyard.models import Message, Prompt, Sampling, sharing, torch_backend
+from steelyard.models.kv_cache import Prefixes, bytes_per_token, common
+from steelyard.models.torch_backend import ROWS_AT_ONCE
 from tiny import WORDS, ask, open_in_float32, some_texts, write_adapter, write_tiny_model
 
 MAX_TOKENS = 30
@@ -36,42 +36,6 @@ SCHEMA = {
 }
 
 
-def by_the_library(
-    backend: Any, library: Any, prompt: Prompt, max_tokens: int
-) -> tuple[str, bool, int]:
-    """Text, whether it ended, and its tokens: `generate` of transformers, one prompt at a time."""
-    ids, end = backend.renderer.prompt_ids(prompt), backend.renderer.end_token_id
-    row = torch.tensor([ids])
-    written = library.generate(
-        row,
-        attention_mask=torch.ones_like(row),
-        max_new_tokens=max_tokens,
-        do_sample=False,
-        eos_token_id=end,
-        pad_token_id=end,
-    )[0, len(ids) :].tolist()
-    text = written[:-1] if written[-1] == end else written
-    return backend.renderer.decode(text), written[-1] == end, len(written)
-
-
-def constrained_by_hand(backend: Any, library: Any, prompt: Prompt, max_tokens: int) -> str:
-    """One prompt, the whole sequence anew at every step, llguidance's own mask."""
-    ids = backend.renderer.prompt_ids(prompt)
-    end, start = backend.renderer.end_token_id, len(ids)
-    constraint = Constraint(
-        backend.renderer.tokenizer, SCHEMA, end_token_id=end, vocabulary=library.config.vocab_size
-    )
-    matcher = constraint.start()
-    while len(ids) - start < max_tokens and not matcher.is_stopped():
-        with torch.inference_mode():
-            logits = library(torch.tensor([ids])).logits[0, -1]
-        allowed = torch.tensor(list(matcher.compute_logit_bias())) > 0
-        token = int(logits.masked_fill(~allowed, float("-inf")).argmax())
-        matcher.consume_token(token)
-        ids.append(token)
-    return str(backend.renderer.decode([i for i in ids[start:] if i != end]))
-
-
 def prompts_of(texts: list[str], system: str | None = "Name the intent.") -> list[Prompt]:
     return [ask(text, system) for text in texts]
 
@@ -79,43 +43,170 @@ def prompts_of(texts: list[str], system: str | None = "Name the intent.") -> lis
 words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=15).map(" ".join)
 
 
-@settings(max_examples=15)
+def shots(system: str | None, kinds: list[str], text: str) -> Prompt:
+    """A prompt with examples before its question: those of equal `kinds` begin equally."""
+    turns = [(ask(f"{kind} fee", None)[0], Message("assistant", kind)) for kind in kinds]
+    head, *asked = ask(text, system)
+    return (head, *(turn for pair in turns for turn in pair), *asked)
+
+
+examples = st.lists(st.sampled_from(["card", "cash lost"]), max_size=3)
+crowds = st.lists(st.tuples(examples, words), min_size=1, max_size=7)
+
+
+@settings(max_examples=60)
 @given(
-    texts=st.lists(words, min_size=1, max_size=6),
-    system=st.none() | words,
-    max_tokens=st.integers(1, MAX_TOKENS),
+    crowd=crowds,
+    system=words,
+    room=st.tuples(st.integers(1, MAX_TOKENS), st.sampled_from([1, 2, 3, 64]), st.booleans()),
+    worth=st.sampled_from([1, 20, sharing.WORTH_TOKENS]),
+    kept=st.lists(st.tuples(examples, words), max_size=2),
 )
-def test_a_batch_writes_what_the_library_writes_for_each_prompt(
-    tiny: Any, library: Any, texts: list[str], system: str | None, max_tokens: int
+def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(
+    tiny: Any,
+    library: Any,
+    crowd: list[tuple[list[str], str]],
+    system: str,
+    room: tuple[int, int, bool],
+    worth: int,
+    kept: list[tuple[list[str], str]],
 ) -> None:
-    prompts = prompts_of(texts, system)
-    found = tiny.generate(prompts, Sampling(max_tokens))
-    expected = [by_the_library(tiny, library, prompt, max_tokens) for prompt in prompts]
-    assert [(g.text, g.complete, g.usage.completion_tokens) for g in found] == expected
+    max_tokens, at_once, by_memory = room
+    prompts = [shots(system, kinds, text) for kinds, text in crowd]
+    backend = spelt(tiny)
+    if kept:
+        backend.keep([shots(system, kinds, text) for kinds, text in kept])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing, "WORTH_TOKENS", worth)
+        if by_memory:  # for one row at least, and for so many if all were as long as the longest
+            longest = max(map(backend.count_tokens, prompts)) + max_tokens
+            size = at_once * longest * bytes_per_token(backend.loaded.decoder)
+            backend.memory_bytes = size
+        else:
+            patch.setattr(torch_backend, "ROWS_AT_ONCE", at_once)
+        found = backend.generate(prompts, Sampling(max_tokens))
+    assert answers(found) == [by_the_library(backend, library, p, max_tokens) for p in prompts]
 
 
-def test_rows_that_are_done_leave_the_batch_and_the_others_are_answered_as_before(
+class Watched:
+    """A decoder that notes how many rows and tokens each pass has."""
+
+    def __init__(self, decoder: Any) -> None:
+        self.decoder = decoder
+        self.rows: list[int] = []
+        self.tokens: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.decoder, name)
+
+    def __call__(self, ids: Any, positions: Any, step: Any) -> Any:
+        self.rows.append(step.packing.rows)
+        self.tokens.append(len(ids))
+        return self.decoder(ids, positions, step)
+
+
+def watched(tiny: Any, **changes: Any) -> tuple[Any, Watched]:
+    """The same model, and what its decoder does."""
+    decoder = Watched(tiny.loaded.decoder)
+    prefixes = Prefixes(decoder, 10**9)  # type: ignore[arg-type]
+    return spelt(tiny, decoder=decoder, prefixes=prefixes, **changes), decoder
+
+
+def test_rows_that_are_done_are_replaced_while_others_decode(
     tiny: Any, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = []
-    select = BufferedLayer.batch_select_indices
-    monkeypatch.setattr(
-        BufferedLayer,
-        "batch_select_indices",
-        lambda self, rows: (kept.append(len(rows)), select(self, rows)),
-    )
-    prompts = prompts_of(some_texts(16, seed=4))
-    found = tiny.generate(prompts, Sampling(MAX_TOKENS))
-    assert len(set(kept)) >= 2  # the batch shrank, and shrank again
+    monkeypatch.setattr(torch_backend, "ROWS_AT_ONCE", 8)
+    prompts = prompts_of(some_texts(40, seed=4))
+    backend, decoder = watched(tiny)
+    found = backend.generate(prompts, Sampling(MAX_TOKENS))
+    assert answers(found) == [by_the_library(backend, library, p, MAX_TOKENS) for p in prompts]
     assert len({g.usage.completion_tokens for g in found}) >= 5
-    expected = [by_the_library(tiny, library, prompt, MAX_TOKENS) for prompt in prompts]
-    assert [(g.text, g.complete, g.usage.completion_tokens) for g in found] == expected
+    assert max(decoder.rows) == 8
+    fresh = [
+        rows for rows, tokens in zip(decoder.rows, decoder.tokens, strict=True) if tokens > rows
+    ]
+    assert len(fresh) > 40 // 8 + 1  # rows began in more turns than full batches would take
+    assert sum(decoder.rows[1:]) == sum(len(json.loads(g.text)) + g.complete for g in found)
+    assert len(decoder.rows) < MAX_TOKENS * 40 / 8  # and in fewer passes than those would take
 
 
-def test_more_prompts_than_a_batch_holds_come_back_in_order(tiny: Any, library: Any) -> None:
-    prompts = prompts_of(some_texts(BATCH_ROWS + 3, seed=5))
+def test_more_prompts_than_there_are_rows_come_back_in_order(tiny: Any, library: Any) -> None:
+    prompts = prompts_of(some_texts(ROWS_AT_ONCE + 3, seed=5))
     found = tiny.generate(prompts, Sampling(6))
     assert [g.text for g in found] == [by_the_library(tiny, library, p, 6)[0] for p in prompts]
+
+
+def test_no_more_rows_than_the_memory_holds(tiny: Any) -> None:
+    prompts = prompts_of(["card lost"] * 3 + ["top up"] * 3)
+    backend, decoder = watched(tiny)
+    shared = backend.generate(prompts, Sampling(5))[1].usage.cached_tokens
+    own = max(map(backend.count_tokens, prompts)) - shared
+    decoder.rows.clear()
+    room = (own + 5) * bytes_per_token(tiny.loaded.decoder)
+    for memory, rows in [(room // 2, 1), (3 * room - 1, 2), (3 * room, 3)]:
+        backend.memory_bytes = memory
+        backend.generate(prompts, Sampling(5))
+        assert max(decoder.rows) == rows
+        decoder.rows.clear()
+
+
+def test_beginnings_within_beginnings_are_read_once(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "lost " * 12
+    prompts = [shots("Name it.", [long] * n, text) for n in (1, 2, 3) for text in WORDS]
+    monkeypatch.setattr(sharing, "WORTH_TOKENS", 10**6)
+    plain, decoder = watched(tiny)
+    expected = plain.generate(prompts, Sampling(4))
+    alone = sum(decoder.tokens)
+    monkeypatch.setattr(sharing, "WORTH_TOKENS", 10)
+    backend, decoder = watched(tiny)
+    found = backend.generate(prompts, Sampling(4))
+    assert answers(found) == answers(expected)
+    assert sum(decoder.tokens) < 0.5 * alone
+    for many, few in zip(found, expected, strict=True):
+        assert many.usage.cached_tokens >= few.usage.cached_tokens
+
+
+def test_what_was_kept_is_not_read_again(tiny: Any) -> None:
+    prompts = prompts_of(["card lost", "top up"], "Name the intent of the message.")
+    backend, decoder = watched(tiny)
+    backend.keep(prompts)
+    [shared] = decoder.tokens
+    ids = [backend.renderer.prompt_ids(prompt) for prompt in prompts]
+    assert shared == common(ids)
+    decoder.tokens.clear()
+    first, second = backend.generate(prompts, Sampling(1))
+    assert decoder.tokens == [sum(map(len, ids)) - 2 * shared]
+    assert first.usage.cached_tokens == second.usage.cached_tokens == shared
+    decoder.tokens.clear()
+    [alone] = backend.generate(prompts[:1], Sampling(1))
+    assert decoder.tokens == [len(ids[0]) - shared]
+    assert alone == first
+
+
+def test_what_was_kept_for_other_prompts_does_no_harm(tiny: Any, library: Any) -> None:
+    backend = spelt(tiny)
+    for kept in (prompts_of(["card"]), prompts_of(["fee"], "Else."), [ask("card " * 300)]):
+        backend.keep(kept)
+        for prompt in (ask("card", "Name the intent."), ask("lost"), ask("card " * 20)):
+            expected = by_the_library(backend, library, prompt, 4)
+            assert answers(backend.generate([prompt], Sampling(4))) == [expected]
+
+
+def test_what_is_kept_belongs_to_one_system_and_its_adapter(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    base = open_in_float32(tiny_folder)
+    adapted = base.adapted(write_adapter(tmp_path, open_in_float32(tiny_folder), seed=1))
+    prompts = prompts_of(some_texts(3, seed=2))
+    expected = [[g.text for g in b.generate(prompts, Sampling(8))] for b in (base, adapted)]
+    assert expected[0] != expected[1]
+    for backend in (base, adapted):
+        backend.keep(prompts)
+    assert len(base.kept) == len(adapted.kept) > 0
+    found = [[g.text for g in b.generate(prompts, Sampling(8))] for b in (base, adapted)]
+    assert found == expected
 
 
 def test_every_row_but_one_finds_the_shared_beginning_in_the_cache(tiny: Any) -> None:
@@ -146,12 +237,57 @@ def test_a_prompt_that_fills_the_context_is_answered(tiny: Any, library: Any) ->
     assert over.usage == Usage()
 
 
-@settings(max_examples=5)
-@given(texts=st.lists(words, min_size=1, max_size=5))
-def test_constrained_text_is_a_plain_loops(tiny: Any, library: Any, texts: list[str]) -> None:
-    prompts = prompts_of(texts)
-    found = tiny.generate(prompts, Sampling(60, schema=SCHEMA))
-    assert [g.text for g in found] == [constrained_by_hand(tiny, library, p, 60) for p in prompts]
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "object": SCHEMA,
+    "long names": {
+        "type": "object",
+        "properties": {
+            "the arrival of the card": {"type": ["boolean", "null"]},
+            "the balance in cash": {"enum": ["low", "high"]},
+        },
+        "required": ["the arrival of the card", "the balance in cash"],
+        "additionalProperties": False,
+    },
+    "number": {"type": "integer"},
+    "choice": {"enum": ["card arrival", "card linking", "card"]},
+    "one value": {"enum": ["card arrival"]},
+    "nested": {"type": "array", "items": {"enum": [{"a": 1}, {"b": None}]}, "maxItems": 2},
+}
+
+
+@settings(max_examples=40)
+@given(
+    texts=st.lists(words, min_size=1, max_size=4),
+    schema=st.sampled_from(sorted(SCHEMAS)),
+    max_tokens=st.sampled_from([1, 2, 5, 9, 60]),
+    at_once=st.sampled_from([1, 2, 64]),
+)
+def test_constrained_tokens_are_a_plain_loops(
+    tiny: Any, library: Any, texts: list[str], schema: str, max_tokens: int, at_once: int
+) -> None:
+    prompts, backend = prompts_of(texts), spelt(tiny)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_backend, "ROWS_AT_ONCE", at_once)
+        found = backend.generate(prompts, Sampling(max_tokens, schema=SCHEMAS[schema]))
+    expected = [by_a_loop(backend, library, p, SCHEMAS[schema], max_tokens) for p in prompts]
+    assert [(g.text, g.complete) for g in found] == expected
+
+
+def test_forced_tokens_are_written_without_asking_the_model(tiny: Any) -> None:
+    backend, decoder = watched(tiny)
+    [found] = backend.generate([ask("card")], Sampling(60, schema=SCHEMAS["long names"]))
+    assert found.complete
+    assert len(decoder.rows) < found.usage.completion_tokens / 2
+
+
+def test_an_answer_without_a_choice_is_whole_where_there_is_room_for_it(tiny: Any) -> None:
+    size = tiny.count_target_tokens('"card arrival"') - 1
+    for room, whole in [(60, True), (size, True), (size - 1, False), (1, False)]:
+        [found] = tiny.generate([ask("card")], Sampling(room, schema=SCHEMAS["one value"]))
+        assert found.complete == whole
+        assert found.usage.completion_tokens == min(room, size) + whole
+        assert '"card arrival"'.startswith(found.text)
+        assert (found.text == '"card arrival"') == whole
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
@@ -181,7 +317,7 @@ def test_a_model_with_more_logits_than_its_tokenizer_has_tokens_can_be_constrain
     backend = open_in_float32(write_tiny_model(tmp_path, spare_vocabulary=70))
     [found] = backend.generate([ask("card")], Sampling(60, schema=SCHEMA))
     library = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    assert found.text == constrained_by_hand(backend, library, ask("card"), 60)
+    assert (found.text, True) == by_a_loop(backend, library, ask("card"), SCHEMA, 60)
 
 
 def test_samples_are_drawn_as_the_softmax_says(tiny: Any, library: Any) -> None:
@@ -257,7 +393,9 @@ def test_the_adapter_of_another_base_is_refused(tiny_folder: Path, tmp_path: Pat
         open_in_float32(tiny_folder).adapted(folder)
 
 
-def test_an_answer_that_begins_as_it_must_not_is_given_up_and_the_others_are_not(tiny, monkeypatch):
+def test_an_answer_that_begins_as_it_must_not_is_given_up_and_the_others_are_not(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch_backend, "GIVEN_UP_TOKENS", 3)
     prompts = [ask(text) for text in some_texts(5, seed=4)]
     whole = tiny.generate(prompts, Sampling(MAX_TOKENS))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fake_tasks import example, recipe
 from steelyard.core import Answer, Decoding, Output, Usage
-from steelyard.models import Generation, LabelScores, Prompt, Sampling
+from steelyard.models import Generation, LabelChoice, LabelScores, Prompt, Sampling
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes.answering import CONTENT_FREE, LanguageModelSystem, answer_limit, parse
 
@@ -37,6 +37,8 @@ class Stub:
     source: str = "stub"
     fingerprint: str = "stub"
     asked: list[Prompt] = field(default_factory=list)
+    kept: list[list[Prompt]] = field(default_factory=list)
+    priors: list[Sequence[float] | None] = field(default_factory=list)
     sampled: list[Sampling] = field(default_factory=list)
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -50,6 +52,25 @@ class Stub:
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         self.asked += prompts
         return [self.scores[prompt[-1].content] for prompt in prompts]
+
+    def choose_labels(
+        self,
+        prompts: Sequence[Prompt],
+        labels: Sequence[str],
+        prior: Sequence[float] | None = None,
+    ) -> list[LabelChoice]:
+        self.priors.append(prior)
+        return [self._choose(scores, prior) for scores in self.score_labels(prompts, labels)]
+
+    def _choose(self, scores: LabelScores, prior: Sequence[float] | None) -> LabelChoice:
+        if scores.error is not None:
+            return LabelChoice(error=scores.error)
+        moved = np.subtract(scores.log_probs, prior or 0.0)
+        label = int(moved.argmax())
+        return LabelChoice(label, scores.log_probs[label], scores.usage)
+
+    def keep(self, prompts: Sequence[Prompt]) -> None:
+        self.kept.append(list(prompts))
 
 
 def system(backend: Any, output: Output, kind: Any = "free", **changes: Any) -> LanguageModelSystem:
@@ -245,6 +266,35 @@ def test_the_likeliest_label_is_the_answer_and_the_first_of_equals():
     ]
 
 
+def test_labels_are_chosen_in_one_call_with_the_prior_of_calibration_or_none():
+    backend = Stub(scores={CONTENT_FREE: log(0.8, 0.2), "x": log(0.7, 0.3), "y": log(0.9, 0.1)})
+    plain = system(backend, LABELS, "labels")
+    plain.answer_many(["x", "y"])
+    assert backend.priors == [None]
+    calibrated = plain.calibrated()
+    assert backend.priors == [None]  # the empty input is scored, every label of it
+    calibrated.answer_many(["x", "y"])
+    assert backend.priors == [None, log(0.8, 0.2).log_probs]
+    contents = [prompt[-1].content for prompt in backend.asked]
+    assert contents == ["x", "y", CONTENT_FREE, "x", "y"]
+
+
+def test_the_choice_of_the_backend_is_the_answer_whatever_its_probability():
+    class Chooser(Stub):
+        def choose_labels(
+            self, prompts: Sequence[Prompt], labels: Sequence[str], prior: Any = None
+        ) -> list[LabelChoice]:
+            assert tuple(labels) == LABELS.labels
+            return [LabelChoice(1, -9.0, Usage(4, 2, 1)), LabelChoice(error="no"), LabelChoice(0)]
+
+    answers = system(Chooser(), LABELS, "labels").answer_many(["x", "y", "z"])
+    assert answers == [
+        Answer("b", "b", usage=Usage(4, 2, 1)),
+        Answer(valid=False, error="no"),
+        Answer("a", "a"),
+    ]
+
+
 def test_calibration_divides_by_the_scores_of_an_empty_input():
     # Empty: a .8, b .2. On x: .7/.8 = .875 against .3/.2 = 1.5. On y: .9/.8 against .1/.2.
     backend = Stub(scores={CONTENT_FREE: log(0.8, 0.2), "x": log(0.7, 0.3), "y": log(0.9, 0.1)})
@@ -279,6 +329,32 @@ def test_a_prompt_that_cannot_be_scored_is_an_error():
     backend = Stub(scores={"x": LabelScores(error="too long")})
     answer = system(backend, LABELS, "labels").answer("x")
     assert (answer.error, answer.valid, answer.value) == ("too long", False, None)
+
+
+# ---------------------------------------------------------------- what all prompts begin with
+
+
+def test_preparing_shows_the_backend_prompts_that_differ_in_their_input_alone():
+    backend = Stub()
+    shots = [[example("s", "like this")], [example("s", "like this")]]
+    system(backend, Output("text"), shots=lambda _: shots).prepare()
+    [[one, other]] = backend.kept
+    assert one[:-1] == other[:-1]
+    assert [message.content for message in one[:-1]] == ["Do.", "like this", "yes"]
+    assert one[-1].role == other[-1].role == "user"
+    assert one[-1].content[0] != other[-1].content[0]
+    assert backend.asked == []
+
+
+def test_preparing_keeps_the_shots_out_where_each_input_has_its_own():
+    def shots(inputs: Sequence[str]) -> list[Any]:
+        return [[example("s", f"like {text}")] for text in inputs]
+
+    backend = Stub()
+    system(backend, Output("text"), shots=shots).prepare()
+    [[one, other]] = backend.kept
+    assert one[0] == other[0]
+    assert one[1] != other[1]
 
 
 # ---------------------------------------------------------------- how long an answer may be

@@ -16,10 +16,11 @@ from steelyard.core import Limits, ModelSpec, Output, Task
 from steelyard.errors import TrainingError
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes import Workshop, build, select
+from steelyard.recipes.answering import CONTENT_FREE, PREPARED_WITH
 from steelyard.recipes.build import fixed_examples, training_job
 from steelyard.recipes.presets import SHOTS
 from steelyard.store import Artefacts, Database
-from steelyard.training import Progress
+from steelyard.training import Job, Progress
 
 TRAIN = [example(f"e{n}", row["text"], row["target"]) for n, row in enumerate(rows_of("label", 40))]
 TASK = make_task(TRAIN, Output("label", tuple(sorted(WORDS))), hash="1" * 64)
@@ -76,6 +77,52 @@ def test_the_prompts_hold_the_tasks_instruction_and_the_recipes_shots(workshop):
     assert prompt[-3].content == TRAIN[7].input  # the nearest example stands last
 
 
+# ---------------------------------------------------------------- what is ready before
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """What every fake backend was told to prepare for or to score, in order."""
+    calls: list[tuple[str, Any]] = []
+    score = FakeBackend.score_labels
+
+    def keep(backend: FakeBackend, prompts: Any) -> None:
+        calls.append(("keep", (backend.fingerprint, list(prompts))))
+
+    def score_labels(backend: FakeBackend, prompts: Any, labels: Any) -> Any:
+        calls.append(("score", list(prompts)))
+        return score(backend, prompts, labels)
+
+    monkeypatch.setattr(FakeBackend, "keep", keep)
+    monkeypatch.setattr(FakeBackend, "score_labels", score_labels)
+    return calls
+
+
+@pytest.mark.parametrize("name", ["zero-shot", "few-shot", "nearest-shot"])
+def test_a_system_is_prepared_once_when_it_is_built(workshop, prepared, name):
+    system = build(named(name), TASK, workshop).system
+    assert prepared == [("keep", (FakeBackend().fingerprint, system.prompts(PREPARED_WITH)))]
+
+
+def test_a_system_is_prepared_before_it_is_calibrated(workshop, prepared):
+    system = build(named("few-shot+calibrated"), TASK, workshop).system
+    assert [call for call, _ in prepared] == ["keep", "score"]
+    assert prepared[1][1] == system.prompts([CONTENT_FREE])
+    assert system.prior is not None
+
+
+def test_trained_weights_are_what_is_prepared(workshop, prepared):
+    system = build(named("lora"), TASK, workshop).system
+    [(_, (fingerprint, _))] = prepared
+    assert fingerprint == system.backend.fingerprint != FakeBackend().fingerprint
+
+
+def test_controls_have_nothing_to_prepare(workshop, prepared):
+    build(named("majority"), TASK, workshop)
+    build(named("tfidf"), TASK, workshop)
+    assert prepared == []
+
+
 # ---------------------------------------------------------------- fixed examples
 
 
@@ -107,6 +154,15 @@ def test_the_training_rows_are_the_prompts_that_serving_will_meet(workshop):
     assert [row.prompt for row in job.rows] == system.prompts([e.input for e in TASK.train])
     assert [row.target for row in job.rows] == [e.target for e in TASK.train]
     assert [row.group for row in job.rows] == [e.group for e in TASK.train]
+
+
+def test_the_memory_limit_goes_with_the_job_and_names_no_other_weights(workshop):
+    tight = replace(TASK, limits=Limits(memory_gb=0.25))
+    roomy, small = (training_job(named("lora"), task, FakeBackend(), 0) for task in (TASK, tight))
+    assert (roomy.memory_gb, small.memory_gb) == (Limits().memory_gb, 0.25)
+    assert small.key == roomy.key
+    small.write(workshop.jobs / "one")
+    assert Job.read(workshop.jobs / "one") == small
 
 
 def test_what_was_trained_is_reused_and_a_spoilt_artefact_is_trained_again(workshop, children):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -69,11 +70,63 @@ def test_a_changed_constraint_makes_the_set_up_run_again(
     (tmp_path / "constraints.txt").write_text("torch==1\n")
     (tmp_path / "python").touch()
     monkeypatch.setattr(setup, "ROOT", tmp_path)
-    monkeypatch.setattr(setup, "DECIDES", ("constraints.txt",))
     monkeypatch.setattr(setup, "PYTHON", tmp_path / "python")
-    monkeypatch.setattr(setup, "STAMP", tmp_path / "stamp")
-    assert not setup.is_ready()
-    setup.STAMP.write_text(setup.wanted())
-    assert setup.is_ready()
+    stamp, decides = tmp_path / "stamp", ("constraints.txt",)
+    assert not setup.is_ready(stamp, decides)
+    stamp.write_text(setup.wanted(decides))
+    assert setup.is_ready(stamp, decides)
     (tmp_path / "constraints.txt").write_text("torch==2\n")
-    assert not setup.is_ready()
+    assert not setup.is_ready(stamp, decides)
+
+
+@pytest.fixture
+def steps_run(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What pip would have been asked for, in a folder of its own with a venv that works."""
+    ran: list[str] = []
+    for name in setup.BENCH_DECIDES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    for name in ("PYTHON", "STAMP", "BENCH_STAMP", "LOG"):
+        monkeypatch.setattr(setup, name, tmp_path / name)
+    setup.PYTHON.touch()
+    monkeypatch.setattr(setup, "make_venv", lambda: None)
+    monkeypatch.setattr(setup, "install", lambda what, arguments: ran.append(what))
+    return ran
+
+
+def test_the_peers_are_installed_for_benchmarks_alone_and_once(
+    setup: ModuleType, steps_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["setup.py"])
+    setup.main()
+    assert [step.split("(")[1] for step in steps_run] == [
+        "torch)",
+        "tools)",
+        "steelyard)",
+        "models)",
+    ]
+    steps_run.clear()
+    monkeypatch.setattr(sys, "argv", ["setup.py", "bench"])
+    setup.main()
+    setup.main()
+    assert steps_run == ["step 1/1 (peers)"]
+
+
+def test_other_peers_do_not_install_everything_again(
+    setup: ModuleType, steps_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["setup.py", "bench"])
+    setup.main()
+    steps_run.clear()
+    (setup.ROOT / "requirements-bench.txt").write_text("trl==9\n")
+    setup.main()
+    assert steps_run == ["step 1/1 (peers)"]
+
+
+def test_what_the_peers_share_with_us_is_pinned_once() -> None:
+    ours = requirements(ROOT / "constraints.txt")
+    lines = (ROOT / "requirements-bench.txt").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        if line and not line.startswith("#"):
+            assert ("==" in line) != (package(line) in ours), line

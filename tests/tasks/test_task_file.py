@@ -50,6 +50,7 @@ minutes = 15
 usd_per_1k = 1.5
 p95_ms = 2000
 too_long = "truncate"
+memory_gb = 0.5
 """,
     )
     task = load_task(path)
@@ -63,7 +64,7 @@ too_long = "truncate"
         ModelSpec("./weights", str(here / "weights")),
         ModelSpec("tiny.gguf", str(here / "tiny.gguf")),
     )
-    assert task.limits == Limits(15.0, 1.5, 2000.0, "truncate")
+    assert task.limits == Limits(15.0, 1.5, 2000.0, "truncate", 0.5)
     assert task.path == here / "task.toml"
     assert [len(rows) for rows in (task.train, task.dev, task.test)] == [16, 7, 7]
 
@@ -122,7 +123,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             LABEL,
             LABEL + "\n[limits]\nminuts = 3",
             'task.toml:12: [limits] key "minuts" is not known. Known: minutes, usd_per_1k, '
-            'p95_ms, too_long. Did you mean "minutes"?',
+            'p95_ms, too_long, memory_gb. Did you mean "minutes"?',
         ),
         (
             LABEL,
@@ -305,6 +306,11 @@ def test_an_unknown_key_is_an_error_with_line_and_nearest_key(
             LABEL,
             LABEL + "\n[limits]\nusd_per_1k = inf",
             "task.toml:12: [limits] usd_per_1k is Infinity. Expected a number > 0. Change it.",
+        ),
+        (
+            LABEL,
+            LABEL + "\n[limits]\nmemory_gb = 0",
+            "task.toml:12: [limits] memory_gb is 0. Expected a number > 0. Change it.",
         ),
         (
             LABEL,

@@ -1,39 +1,42 @@
+"""The loss and its gradient, however a step is laid out."""
+
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from types import SimpleNamespace
+import random
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from steelyard.core import Weights
 from steelyard.models import lora
-from steelyard.training import batches, loop
-from steelyard.training.batches import IGNORED, Encoded
-from tiny import open_in_float32
+from steelyard.models.decoder import Decoder
+from steelyard.training import batches, loop, target_loss
+from steelyard.training.batches import Encoded
 
 
 class Table:
-    """A model whose logits after a token are that token's row of a table, whatever came before."""
+    """A decoder whose logits after a token are that token's row, whatever came before."""
 
     def __init__(self, rows: list[list[float]]) -> None:
-        self.config = SimpleNamespace(pad_token_id=0)
         self.device = torch.device("cpu")
+        self.tokens_at_once = 100
         self.table = torch.tensor(rows)
+        self.head = nn.Linear(len(rows), len(rows), bias=False)
+        nn.init.eye_(self.head.weight).requires_grad_(requires_grad=False)
 
-    def model(self, input_ids: torch.Tensor, **_: Any) -> Any:
-        return SimpleNamespace(last_hidden_state=self.table[input_ids])
-
-    def lm_head(self, states: torch.Tensor) -> torch.Tensor:
-        return states
+    def __call__(self, ids: Tensor, _positions: Tensor, _attend: Any) -> Tensor:
+        return self.table[ids]
 
 
 LOG_2, LOG_3 = math.log(2), math.log(3)
-HAND = Table([[0.0, 0.0, 0.0], [0.0, LOG_2, 0.0], [0.0, LOG_3, 0.0]])
+HAND: Any = Table([[0.0, 0.0, 0.0], [0.0, LOG_2, 0.0], [0.0, LOG_3, 0.0]])
 # After token 0: 1/3 each. After 1: 1/4, 2/4, 1/4. After 2: 1/5, 3/5, 1/5.
 
 
@@ -61,11 +64,19 @@ def test_the_mean_is_over_tokens_and_not_over_rows() -> None:
     assert loop.mean_loss(HAND, rows) == pytest.approx(expected, abs=1e-6)
 
 
-tokens = st.integers(3, 200)
-rows_of_any_shape = st.lists(
+# ---------------------------------------------------------------- against transformers
+
+IGNORED = -100
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"tie_word_embeddings": True},
+    "qwen2": {"tie_word_embeddings": False},  # query, key and value have biases
+    "qwen3": {"head_dim": 16},  # norms of query and key; heads wider than the model
+}
+tokens = st.integers(3, 96)
+rows_after_a_beginning = st.lists(
     st.builds(
         Encoded,
-        prompt=st.lists(tokens, min_size=1, max_size=12),
+        prompt=st.lists(tokens, max_size=10),
         target=st.lists(tokens, min_size=1, max_size=6),
     ),
     min_size=1,
@@ -73,81 +84,228 @@ rows_of_any_shape = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def learning(tiny_folder: Path) -> tuple[Any, list[Any]]:
-    """A model with an adapter that has learned something, and its parameters."""
-    model = open_in_float32(tiny_folder).loaded.model
-    parameters = lora.add(model, "x", rank=4, alpha=8, seed=0)
+@cache
+def learning(family: str) -> tuple[Decoder, dict[str, nn.Parameter]]:
+    """A small random model with an adapter that has learned something, and its parameters."""
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=97,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        **FAMILIES[family],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                nn.init.normal_(parameter)
+    decoder = Decoder(model)
+    lora.add(model, "x", rank=4, alpha=8, seed=0)
     chance = torch.Generator().manual_seed(1)
     state = lora.tensors(model, "x")
     lora.assign(model, "x", {k: v.normal_(0, 0.1, generator=chance) for k, v in state.items()})
-    return model, parameters
+    return decoder, {n: p for n, p in model.named_parameters() if ".adapters." in n}
 
 
-def gradient(parameters: list[Any]) -> torch.Tensor:
-    whole = torch.cat([parameter.grad.flatten() for parameter in parameters])
-    for parameter in parameters:
-        parameter.grad = None
-    return whole
+def gradient(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    found = {}
+    for name, parameter in parameters.items():
+        assert parameter.grad is not None
+        found[name], parameter.grad = parameter.grad, None
+    return found
 
 
-@settings(max_examples=15)
-@given(rows=rows_of_any_shape, limit=st.integers(1, 60))
-def test_micro_batches_add_up_to_the_gradient_of_one_padded_batch(
-    learning: Any, rows: list[Encoded], limit: int
-) -> None:
-    model, parameters = learning
+def ours(
+    family: str, rows: list[Encoded], *, worth: int, limit: int, at_once: int, **how: Any
+) -> tuple[float, dict[str, Tensor]]:
+    """Mean loss and gradient as training takes them."""
+    decoder, parameters = learning(family)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "MICRO_BATCH_TOKENS", limit)
-        total, num_tokens = loop.backward(model, rows)
-    found = gradient(parameters)
+        for name, value in how.items():
+            patch.setattr(decoder, name, value)
+        patch.setattr(decoder, "tokens_at_once", limit)
+        patch.setattr(batches, "WORTH_SHARING", worth)
+        patch.setattr(target_loss, "STATES_AT_ONCE", at_once)
+        total, num_tokens = loop.backward(decoder, rows)
+    assert num_tokens == sum(len(row.target) for row in rows)
+    return total / num_tokens, gradient(parameters)
 
-    ids, mask, labels = batches.collate(rows, pad_id=0)
-    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-    loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+
+def theirs(family: str, rows: list[Encoded]) -> tuple[float, dict[str, Tensor]]:
+    """The same from one batch padded on the right, through transformers' model."""
+    decoder, parameters = learning(family)
+    shape = len(rows), max(map(len, rows))
+    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
+        mask[i, : len(row)] = 1
+        labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
+    logits = decoder.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    loss = functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
     )
     loss.backward()
-    expected = gradient(parameters)
-    assert total / num_tokens == pytest.approx(loss.item(), rel=1e-5)
-    assert (found - expected).norm() / expected.norm() < 1e-5
+    return loss.item(), gradient(parameters)
 
 
-def test_the_loss_is_that_of_each_row_alone(learning: Any) -> None:
-    model, _ = learning
-    rows = [Encoded([5, 6, 7], [8, 9, 2]), Encoded([50], [2]), Encoded([9, 9], [100, 2])]
+def apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The length of the difference, relative to the expected."""
+    assert found.keys() == expected.keys()
+    whole = torch.cat([expected[name].flatten() for name in expected])
+    difference = torch.cat([(found[name] - expected[name]).flatten() for name in expected])
+    return float(difference.norm() / whole.norm())
+
+
+@settings(max_examples=60)
+@given(
+    family=st.sampled_from(sorted(FAMILIES)),
+    beginning=st.lists(tokens, min_size=1, max_size=30),
+    alike=rows_after_a_beginning,
+    unlike=st.just([]) | rows_after_a_beginning,
+    worth=st.sampled_from([0, 1, 20, 64, 10_000]),
+    limit=st.integers(1, 200),
+    at_once=st.integers(1, 50),
+    checkpointing=st.booleans(),
+)
+def test_a_step_has_the_loss_and_gradient_of_one_padded_batch(
+    family: str,
+    beginning: list[int],
+    alike: list[Encoded],
+    unlike: list[Encoded],
+    **how: Any,
+) -> None:
+    rows = [Encoded([*beginning, *row.prompt], row.target) for row in alike]
+    rows += [Encoded([*row.prompt, 1], row.target) for row in unlike]
+    loss, found = ours(family, rows, **how)
+    expected_loss, expected = theirs(family, rows)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert apart(found, expected) < 1e-5
+
+
+def some_rows() -> list[Encoded]:
+    """Rows of several lengths with a common beginning of 30 tokens, one of them no longer."""
+    chance = random.Random(0)
+    beginning = chance.choices(range(3, 97), k=30)
+    rows = [Encoded(beginning, [5, 2])]
+    for _ in range(9):
+        own = chance.choices(range(3, 97), k=chance.randint(1, 12))
+        target = chance.choices(range(3, 97), k=chance.randint(1, 5))
+        rows.append(Encoded([*beginning, *own], target))
+    return rows
+
+
+PLAIN: dict[str, int] = {"worth": 10_000, "limit": 10_000, "at_once": 10_000}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_sharing_splitting_and_computing_twice_change_no_gradient(family: str) -> None:
+    rows = some_rows()
+    assert batches.shared_tokens(rows) == 29
+    expected_loss, expected = theirs(family, rows)
+    changes: list[dict[str, Any]] = [
+        {},
+        {"worth": 1},
+        {"worth": 1, "limit": 60},
+        {"limit": 1},
+        {"at_once": 1},
+        {"checkpointing": True},
+        {"worth": 1, "limit": 60, "at_once": 3, "checkpointing": True},
+    ]
+    for change in changes:
+        loss, found = ours(family, rows, **PLAIN | change)
+        assert loss == pytest.approx(expected_loss, rel=1e-5)
+        assert apart(found, expected) < 1e-5
+        for name in expected:  # not one layer is wrong that is small beside the others
+            assert apart({name: found[name]}, {name: expected[name]}) < 5e-5
+
+
+def test_the_order_of_rows_changes_no_gradient() -> None:
+    rows = some_rows()
+    loss, found = ours("llama", rows, worth=1, limit=60, at_once=7)
+    turned_loss, turned = ours("llama", rows[::-1], worth=1, limit=60, at_once=7)
+    assert turned_loss == pytest.approx(loss, rel=1e-6)
+    assert apart(turned, found) < 1e-5
+
+
+def test_checkpointing_runs_each_layer_twice_and_only_where_it_learns() -> None:
+    decoder, parameters = learning("llama")
+    counts = []
+    with pytest.MonkeyPatch.context() as patch:
+        calls: list[int] = []
+        patch.setattr(decoder, "layers", [counted(layer, calls) for layer in decoder.layers])
+        for checkpointing in (False, True):
+            patch.setattr(decoder, "checkpointing", checkpointing)
+            for run in (loop.backward, loop.mean_loss):
+                calls.clear()
+                run(decoder, some_rows())
+                counts.append(calls[:])
+    gradient(parameters)
+    assert counts == [[0, 1], [0, 1], [0, 1, 1, 0], [0, 1]]
+
+
+def counted(layer: Any, calls: list[int]) -> Any:
+    def run(index: int, *given: Any) -> Tensor:
+        calls.append(index)
+        found: Tensor = layer(index, *given)
+        return found
+
+    return run
+
+
+def test_only_the_active_adapter_gets_gradients() -> None:
+    decoder, parameters = learning("qwen2")
+    lora.add(decoder.model, "other", rank=2, alpha=4, seed=0)
+    decoder.switch.active = "x"
+    try:
+        loop.backward(decoder, some_rows())
+        learned = {n for n, p in decoder.model.named_parameters() if p.grad is not None}
+        assert learned == {n for n in parameters if ".adapters.x." in n}
+        assert len(learned) == 2 * 2 * 7  # A and B of seven linear layers in two layers
+        assert all(float(p.grad.norm()) > 0 for p in parameters.values() if p.grad is not None)
+    finally:
+        gradient(parameters)
+        for _, layer in lora.layers(decoder.model):
+            del layer.adapters["other"]
+
+
+def test_a_fresh_adapter_learns_only_its_second_half() -> None:
+    decoder, _ = learning("llama")
+    fresh = lora.add(decoder.model, "fresh", rank=2, alpha=4, seed=0)
+    try:
+        loop.backward(decoder, some_rows())
+        norms = [float(p.grad.norm()) for p in fresh if p.grad is not None]
+        assert len(norms) == len(fresh)
+        assert set(norms[::2]) == {0.0}  # B is zero, and A is seen through it
+        assert min(norms[1::2]) > 0
+    finally:
+        decoder.switch.active = "x"
+        for _, layer in lora.layers(decoder.model):
+            del layer.adapters["fresh"]
+
+
+def test_a_held_out_loss_is_the_same_however_it_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, _ = learning("qwen3")
+    whole = loop.mean_loss(decoder, some_rows())
+    for limit in (1, 40, 100):
+        monkeypatch.setattr(decoder, "tokens_at_once", limit)
+        assert loop.mean_loss(decoder, some_rows()) == pytest.approx(whole, rel=1e-6)
+
+
+def test_the_loss_is_that_of_each_row_alone() -> None:
+    decoder, _ = learning("llama")
+    rows = [Encoded([5, 6, 7], [8, 9, 2]), Encoded([50], [2]), Encoded([9, 9], [90, 2])]
     alone = 0.0
     with torch.inference_mode():
         for row in rows:
             ids = row.prompt + row.target
-            log_probs = torch.log_softmax(model(torch.tensor([ids])).logits[0], dim=-1)
+            log_probs = torch.log_softmax(decoder.model(torch.tensor([ids])).logits[0], dim=-1)
             for i, token in enumerate(row.target):
                 alone -= float(log_probs[len(row.prompt) - 1 + i, token])
-        assert float(loop.summed_loss(model, rows)) == pytest.approx(alone, rel=1e-5)
-
-
-def rate(step: int, num_steps: int, **how: Any) -> float:
-    optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}, {"lr": 0.0}])
-    weights = Weights(method="lora", learning_rate=1.0, **how)
-    loop.set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
-    first, second = optimizer.param_groups
-    assert first == second
-    return first["lr"]
-
-
-def test_the_learning_rate_at_steps_worked_by_hand() -> None:
-    # 10 steps, 2 of warm-up: 1/2, 1, then 0.1 + 0.9 · (1 + cos(π · k/8)) / 2 for k = 0 … 7
-    found = [rate(step, 10, warmup_share=0.2) for step in range(10)]
-    half = 0.1 + 0.9 * 0.5
-    quarter = 0.1 + 0.9 * (1 + math.sqrt(0.5)) / 2
-    assert found[:3] == pytest.approx([0.5, 1.0, 1.0])
-    assert found[4] == pytest.approx(quarter)
-    assert found[6] == pytest.approx(half)
-    assert found[8] == pytest.approx(1.1 - quarter)
-    assert found == sorted(found[:1]) + sorted(found[1:], reverse=True)
-
-
-def test_the_shortest_runs_have_a_learning_rate() -> None:
-    assert rate(0, 1) == 1.0  # one step, and it is the warm-up
-    assert [rate(step, 2) for step in range(2)] == [1.0, 1.0]
-    assert rate(99, 100) == pytest.approx(0.1, abs=1e-3)
+        assert float(loop.summed_loss(decoder, rows)) == pytest.approx(alone, rel=1e-5)

@@ -44,7 +44,7 @@ class Run:
         """The backend with what it learned, and the state."""
         backend = open_in_float32(self.tiny_folder)
         state = loop.train(
-            backend.loaded.model,
+            backend.loaded.decoder,
             encode(backend, PAIRS),
             encode(backend, self.held_out),
             weights=self.weights,
@@ -66,7 +66,7 @@ def stopping_after(calls: int) -> Callable[[Progress], None]:
 
 
 def learned(backend: Any) -> dict[str, torch.Tensor]:
-    return lora.tensors(backend.loaded.model, loop.ADAPTER)
+    return lora.tensors(backend.loaded.decoder.model, loop.ADAPTER)
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -111,8 +111,8 @@ def test_the_curve_shows_the_mean_loss_per_token_since_the_last_point(
     summed: list[tuple[float, int]] = []
     backward = loop.backward
 
-    def watched(model: Any, rows: Any) -> tuple[float, int]:
-        summed.append(backward(model, rows))
+    def watched(decoder: Any, rows: Any) -> tuple[float, int]:
+        summed.append(backward(decoder, rows))
         return summed[-1]
 
     monkeypatch.setattr(loop, "backward", watched)
@@ -144,7 +144,7 @@ def test_on_an_over_fitting_set_training_stops_early_and_the_best_weights_are_ke
     assert state.step < 30 * 4
     assert min(losses, key=losses.__getitem__) == state.best_step
     assert losses[state.step] > losses[state.best_step]
-    kept = loop.mean_loss(backend.loaded.model, encode(backend, CONTRARY))
+    kept = loop.mean_loss(backend.loaded.decoder, encode(backend, CONTRARY))
     assert kept == losses[state.best_step] == state.best_loss
 
 
@@ -194,7 +194,7 @@ def test_another_seed_learns_something_else(tiny_folder: Path, tmp_path: Path) -
     for seed in (5, 6):
         backend = open_in_float32(tiny_folder)
         loop.train(
-            backend.loaded.model,
+            backend.loaded.decoder,
             encode(backend, PAIRS),
             [],
             weights=weights,
@@ -207,26 +207,25 @@ def test_another_seed_learns_something_else(tiny_folder: Path, tmp_path: Path) -
 
 
 def test_the_base_is_left_as_it_was(tiny_folder: Path, whole: tuple[Any, loop.State]) -> None:
-    original = dict(open_in_float32(tiny_folder).loaded.model.state_dict())
-    trained = whole[0].loaded.model.state_dict()
-    base = {k.replace(".base.", "."): v for k, v in trained.items() if ".adapters." not in k}
-    assert equal(base, original)
+    original = open_in_float32(tiny_folder).loaded.decoder.model.state_dict()
+    trained = whole[0].loaded.decoder.model.state_dict()
+    assert equal({k: v for k, v in trained.items() if ".adapters." not in k}, dict(original))
 
 
 def test_a_loss_that_is_no_number_names_the_step_and_the_rows(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     backend = open_in_float32(tiny_folder)
-    model, rows = backend.loaded.model, encode(backend, PAIRS)
+    decoder, rows = backend.loaded.decoder, encode(backend, PAIRS)
     poisoned = Encoded([*rows[4].prompt, 200], rows[4].target)
     with torch.no_grad():
-        model.model.embed_tokens.weight[200] = math.nan
+        decoder.embed.weight[200] = math.nan
     order = [loop.batches.rows_of_step(len(rows), 3, step, 5) for step in range(4)]
     step = next(i for i, chosen in enumerate(order) if 4 in chosen)
     message = rf"the loss was nan at step {step + 1} \(training rows \[{str(order[step])[1:-1]}\]\)"
     with pytest.raises(TrainingError, match=message):
         loop.train(
-            model,
+            decoder,
             [*rows[:4], poisoned, *rows[5:]],
             [],
             weights=WEIGHTS,

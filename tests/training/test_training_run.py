@@ -17,7 +17,6 @@ import torch
 from steelyard.core import ModelSpec, Weights
 from steelyard.errors import TrainingError
 from steelyard.models import Sampling, open_backend, opening
-from steelyard.models.attention import use_grouped_attention
 from steelyard.models.fake import FakeBackend
 from steelyard.training import Job, Progress, TrainingRow, loop, run, train_in_child
 from steelyard.training.batches import Encoded
@@ -155,11 +154,10 @@ def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
     assert seen[0].step > 1
     assert trained.curve["num_too_long"] == trained.curve["num_held_out"] == 0
 
-    use_grouped_attention(base.loaded.model)  # as the child does
     shown = base.renderer
     encoded = [Encoded(shown.prompt_ids(r.prompt), shown.target_ids(r.target)) for r in rows]
     state = loop.train(
-        base.loaded.model,
+        base.loaded.decoder,
         encoded,
         [],
         weights=weights,

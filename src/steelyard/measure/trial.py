@@ -17,7 +17,7 @@ from steelyard.core import Answer, Example, Row, Scorer, System, Usage
 from steelyard.errors import SteelyardError
 
 ALONE = 5  # each costs a whole answer's wait. Source: ours
-BATCH = 64
+BATCH = 128
 MS_PER_HOUR = 3_600_000
 
 

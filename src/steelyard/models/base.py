@@ -65,6 +65,16 @@ class Sampling:
     begins: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LabelChoice:
+    """The likeliest label after a prompt, by its number, and its natural-log probability."""
+
+    label: int = 0
+    log_prob: float = 0.0
+    usage: Usage = Usage()
+    error: str | None = None
+
+
 class Backend(Protocol):
     """A base model, perhaps with an adapter, that can be asked.
 
@@ -94,6 +104,22 @@ class Backend(Protocol):
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         """The log-probability of every label after every prompt."""
+        ...
+
+    def choose_labels(
+        self,
+        prompts: Sequence[Prompt],
+        labels: Sequence[str],
+        prior: Sequence[float] | None = None,
+    ) -> list[LabelChoice]:
+        """The label of the largest log-probability, less its `prior`, after every prompt.
+
+        The same as the best of `score_labels`, the first of equals; it need not score them all.
+        """
+        ...
+
+    def keep(self, prompts: Sequence[Prompt]) -> None:
+        """Prepare for many prompts that begin as all of these do."""
         ...
 
     def adapted(self, folder: Path) -> Backend:

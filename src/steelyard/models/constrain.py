@@ -1,8 +1,9 @@
 """JSON-Schema-constrained decoding by llguidance.
 
-At each step a matcher says which tokens can still lead to a text that fits the schema; all
-others are ruled out before the likeliest is taken. Separators are fixed to ", " and ": ", the
-spelling of our training targets and shots, so that a constraint never forces unseen tokens.
+At each step a matcher says which tokens can still lead to a text that fits the schema. Mostly the
+likeliest token is one of them; where it is not, the likeliest of them is taken. Separators are
+fixed to ", " and ": ", the spelling of our training targets and shots, so that a constraint never
+forces unseen tokens.
 """
 
 from __future__ import annotations
@@ -57,16 +58,10 @@ class Constraint:
         return self._llg.LLMatcher(self._tokenizer, self._grammar)
 
 
-def rule_out(logits: Tensor, matchers: list[Any]) -> None:
-    """Set the logits of tokens that no longer fit to −∞, in place.
-
-    Shapes: logits [B, V]; one matcher per row.
-    """
-    vocabulary = logits.shape[-1]
+def allowed_tokens(matcher: Any, vocabulary: int) -> Tensor:
+    """Which tokens may come next. Shapes: [V], boolean."""
     words = (vocabulary + 31) // 32
-    bits = torch.zeros(len(matchers), words, dtype=torch.int32)
-    for row, matcher in enumerate(matchers):
-        matcher.unsafe_compute_mask_ptr(bits[row].data_ptr(), words * 4)
+    bits = torch.zeros(words, dtype=torch.int32)
+    matcher.unsafe_compute_mask_ptr(bits.data_ptr(), words * 4)
     shifts = torch.arange(32, dtype=torch.int32)
-    allowed = ((bits.unsqueeze(-1) >> shifts) & 1).bool().view(len(matchers), -1)
-    logits.masked_fill_(~allowed[:, :vocabulary].to(logits.device), float("-inf"))
+    return ((bits[:, None] >> shifts) & 1).bool().flatten()[:vocabulary]

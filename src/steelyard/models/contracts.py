@@ -30,7 +30,8 @@ def check_backend(backend: Backend) -> None:
     - Usage counts the prompt as `count_tokens` does, and no more than was allowed.
     - A prompt that does not fit fails alone, in the words of `too_long`, counting the room that
       its answer may need.
-    - There is one log-probability per label, and none is above 0.
+    - There is one log-probability per label, and none is above 0; the label that is chosen is
+      the one of the largest, with a prior and without.
     - Constrained text fits its schema.
 
     Rounding decides between near ties, so a model in bfloat16 may fail the check of samples.
@@ -113,6 +114,14 @@ def _check_labels(backend: Backend, prompts: list[Prompt]) -> None:
             assert math.isfinite(a), f"{prompt}: {answer}"
             assert a <= 1e-6, f"{prompt}: a log-probability above 0: {answer}"
             assert math.isclose(a, b, abs_tol=1e-3), f"scores do not follow the prompts: {a}, {b}"
+    for prior in (None, [-1.0, 0.0, -2.5, -9.0]):
+        chosen = backend.choose_labels(prompts, LABELS, prior)
+        for prompt, scores, choice in zip(prompts, answers, chosen, strict=True):
+            less = prior or [0.0] * len(LABELS)
+            values = [a - b for a, b in zip(scores.log_probs, less, strict=True)]
+            assert values[choice.label] >= max(values) - 1e-3, f"{prompt}: {choice}, not {values}"
+            same = math.isclose(choice.log_prob, scores.log_probs[choice.label], abs_tol=1e-3)
+            assert same, f"{prompt}: {choice} of {scores}"
 
 
 def _check_too_long(backend: Backend, prompts: list[Prompt]) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from steelyard.core import Json, Usage, digest
 from steelyard.errors import StoreError
-from steelyard.models.base import Generation, LabelScores, Prompt, Sampling, too_long
+from steelyard.models.base import Generation, LabelChoice, LabelScores, Prompt, Sampling, too_long
 
 ROWS_FILE = "fake_adapter.json"
 CONTEXT_TOKENS = 2048
@@ -58,6 +58,25 @@ class FakeBackend:
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         return [self._score(prompt, labels) for prompt in prompts]
+
+    def choose_labels(
+        self,
+        prompts: Sequence[Prompt],
+        labels: Sequence[str],
+        prior: Sequence[float] | None = None,
+    ) -> list[LabelChoice]:
+        offsets = np.array(prior or [0.0] * len(labels))
+        found = []
+        for scores in self.score_labels(prompts, labels):
+            if scores.error is not None:
+                found.append(LabelChoice(error=scores.error))
+                continue
+            label = int((np.array(scores.log_probs) - offsets).argmax())
+            found.append(LabelChoice(label, scores.log_probs[label], scores.usage))
+        return found
+
+    def keep(self, prompts: Sequence[Prompt]) -> None:
+        """Nothing to prepare."""
 
     def _generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
         self._work()

@@ -49,18 +49,15 @@ class LowRank(nn.Module):
         self.a = nn.Parameter(a)
         self.b = nn.Parameter(torch.zeros(base.out_features, rank))
         self.scale = alpha / rank
-        self.cast: tuple[Tensor, Tensor] | None = None
+        self.frozen = False
 
-    def freeze(self, dtype: torch.dtype) -> None:
-        """Fix the weights for answering, so that they are cast once and not at every token."""
+    def freeze(self) -> None:
+        """Fix the weights for answering, so that they are prepared once and not at every token."""
         self.requires_grad_(requires_grad=False)
-        self.cast = (self.a.to(dtype), (self.b * self.scale).to(dtype))
+        self.frozen = True
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.cast is not None and self.cast[0].dtype == x.dtype:
-            a, b = self.cast
-        else:
-            a, b = self.a.to(x.dtype), (self.b * self.scale).to(x.dtype)
+        a, b = self.a.to(x.dtype), (self.b * self.scale).to(x.dtype)
         return functional.linear(functional.linear(x, a), b)
 
 
@@ -197,5 +194,5 @@ def load(folder: Path, model: nn.Module, *, base: str) -> str:
             raise
         for _, layer in layers(model):
             pair: Any = layer.adapters[name]
-            pair.freeze(layer.base.weight.dtype)
+            pair.freeze()
     return name

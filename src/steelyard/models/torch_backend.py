@@ -1,33 +1,42 @@
 """The `torch` backend: a Hugging Face causal language model on this machine.
 
-Prompts of a call are answered in batches of near lengths. The tokens that all prompts of a batch
-begin with are computed once and shared (`cached_tokens` on every row but the first). Rows that
-are finished leave the batch when they are half of it.
+The prompts of a call are answered together, the longest first: what they begin with is computed
+once (`sharing.py`), answers are written by many rows at once, each replaced by the next when it is
+done (`generation.py`), and labels are searched (`label_search.py`). A call that runs out of memory
+goes on with fewer rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from steelyard.core import Usage, digest
-from steelyard.models import kv_cache, lora
-from steelyard.models.base import Generation, LabelScores, Prompt, Sampling, too_long
-from steelyard.models.constrain import Constraint, rule_out
-from steelyard.models.label_tree import LabelTree
+from steelyard.models import generation, lora
+from steelyard.models.base import (
+    Generation,
+    LabelChoice,
+    LabelScores,
+    Prompt,
+    Sampling,
+    too_long,
+)
+from steelyard.models.constrain import Constraint
+from steelyard.models.decoder import Decoder
+from steelyard.models.kv_cache import NOTHING, Prefixes, bytes_per_token, common
+from steelyard.models.label_search import LabelSearch, Search
 from steelyard.models.render import Renderer
+from steelyard.models.sharing import Prompts
+from steelyard.models.tuning import settle_threads
 
-# Rows × tokens held at once: 48k tokens of SmolLM2's cache are 1.1 GB.
-# Source: ours; larger batches answer no faster on two cores.
-BATCH_TOKENS = 49_152
-BATCH_ROWS = 64
+KEPT_BYTES = 300_000_000  # for beginnings that later calls use again. Source: ours
+ROWS_AT_ONCE = 128  # passes over more rows are no cheaper per row. Source: ours
 GIVEN_UP_TOKENS = 24  # of an answer that cannot become what was asked for. Source: ours
 
 T = TypeVar("T")
@@ -40,22 +49,28 @@ class Loaded:
     `lock` serialises calls: the adapter switch belongs to the whole model.
     """
 
-    model: Any
+    decoder: Decoder
     renderer: Renderer
     fingerprint: str
+    context_tokens: int
     lock: threading.RLock
     constraints: dict[str, Constraint]
+    prefixes: Prefixes
 
 
 class TorchBackend:
     """A base model and at most one adapter."""
 
-    def __init__(self, source: str, loaded: Loaded, adapter: str | None = None) -> None:
+    def __init__(
+        self, source: str, loaded: Loaded, adapter: str | None = None, *, memory_bytes: int
+    ) -> None:
         self.source = source
         self.loaded = loaded
         self.adapter = adapter
-        self.context_tokens = kv_cache.context_tokens(loaded.model.config)
+        self.context_tokens = loaded.context_tokens
         self.fingerprint = digest([loaded.fingerprint, adapter])
+        self.memory_bytes = memory_bytes
+        self.kept = NOTHING
 
     @property
     def renderer(self) -> Renderer:
@@ -64,8 +79,8 @@ class TorchBackend:
 
     def adapted(self, folder: Path) -> TorchBackend:
         with self.loaded.lock:
-            name = lora.load(folder, self.loaded.model, base=self.loaded.fingerprint)
-        return TorchBackend(self.source, self.loaded, name)
+            name = lora.load(folder, self.loaded.decoder.model, base=self.loaded.fingerprint)
+        return TorchBackend(self.source, self.loaded, name, memory_bytes=self.memory_bytes)
 
     def count_tokens(self, prompt: Prompt) -> int:
         return len(self.renderer.prompt_ids(prompt))
@@ -73,46 +88,91 @@ class TorchBackend:
     def count_target_tokens(self, text: str) -> int:
         return len(self.renderer.target_ids(text))
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
-        def run(batch: list[list[int]]) -> list[Generation]:
-            return self._generate(batch, sampling)
+    def keep(self, prompts: Sequence[Prompt]) -> None:
+        ids = [self.renderer.prompt_ids(prompt) for prompt in prompts]
+        if not ids:
+            return
+        shared = min(common(ids), self.context_tokens - 1)
+        with self._speaking():
+            self.kept = self.loaded.prefixes.get(ids[0][:shared])
 
-        return self._in_batches(
-            prompts,
-            run,
-            lambda error: Generation(error=error),
-            room=sampling.max_tokens,
-            held=sampling.max_tokens,
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
+        manner = generation.Manner(
+            sampling,
+            self.renderer.end_token_id,
+            self._constraint(sampling),
+            lambda written: self._is_hopeless(written, sampling),
         )
+
+        def run(
+            shared: Prompts, indices: list[int], at_once: int, found: dict[int, Generation]
+        ) -> None:
+            def done(answer: generation.Answering) -> None:
+                tokens = len(answer.written) + answer.complete
+                usage = Usage(len(shared.ids[answer.index]), shared.cached[answer.index], tokens)
+                text = self.renderer.decode(answer.written)
+                found[answer.index] = Generation(text, answer.complete, usage)
+
+            decoder = self.loaded.decoder
+            generation.write(decoder, shared, indices, manner, at_once=at_once, done=done)
+
+        room = sampling.max_tokens
+        return self._run(prompts, run, lambda error: Generation(error=error), room, room)
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         targets = [self.renderer.target_ids(label) for label in labels]
-        tree = LabelTree.of(targets)
+        search = LabelSearch(self.loaded.decoder, targets, prune=False)
 
-        def run(batch: list[list[int]]) -> list[LabelScores]:
-            return self._score(batch, tree)
+        def answer(found: Search, usage: Usage) -> LabelScores:
+            return LabelScores(tuple(found.scores[n] for n in range(len(labels))), usage)
 
-        return self._in_batches(
-            prompts,
-            run,
-            lambda error: LabelScores(error=error),
-            room=max(map(len, targets)),
-            held=len(tree.tokens),
-        )
+        return self._search(prompts, search, answer, lambda error: LabelScores(error=error))
 
-    def _in_batches(
+    def choose_labels(
         self,
         prompts: Sequence[Prompt],
-        run: Callable[[list[list[int]]], list[T]],
+        labels: Sequence[str],
+        prior: Sequence[float] | None = None,
+    ) -> list[LabelChoice]:
+        targets = [self.renderer.target_ids(label) for label in labels]
+        offsets = None if prior is None else [-value for value in prior]
+        search = LabelSearch(self.loaded.decoder, targets, offsets=offsets, prune=True)
+
+        def answer(found: Search, usage: Usage) -> LabelChoice:
+            label = search.best(found)
+            return LabelChoice(label, found.scores[label], usage)
+
+        return self._search(prompts, search, answer, lambda error: LabelChoice(error=error))
+
+    def _search(
+        self,
+        prompts: Sequence[Prompt],
+        search: LabelSearch,
+        answer: Callable[[Search, Usage], T],
         failed: Callable[[str], T],
-        *,
+    ) -> list[T]:
+        def run(shared: Prompts, indices: list[int], at_once: int, found: dict[int, T]) -> None:
+            for start in range(0, len(indices), at_once):
+                for one in search.run(shared, indices[start : start + at_once]):
+                    size, cached = len(shared.ids[one.index]), shared.cached[one.index]
+                    found[one.index] = answer(one, Usage(size, cached, one.tokens_run))
+
+        return self._run(prompts, run, failed, search.longest, search.most_tokens)
+
+    def _run(
+        self,
+        prompts: Sequence[Prompt],
+        run: Callable[[Prompts, list[int], int, dict[int, T]], None],
+        failed: Callable[[str], T],
         room: int,
         held: int,
     ) -> list[T]:
-        """Run prompts in batches of near lengths; a prompt that does not fit fails alone.
+        """Answer prompts, the longest first; a prompt that does not fit fails alone.
 
-        `room` is how long an answer may be; `held` is how many tokens the cache keeps for one
-        row beside its prompt: all the labels, where they are scored.
+        When memory runs out, the prompts that are left go on with half as many rows at once.
+
+        `room` is how long an answer may be; `held` is how many tokens are kept for one row
+        beside its prompt: all the labels, where they are scored.
         """
         encoded = [self.renderer.prompt_ids(prompt) for prompt in prompts]
         limit = self.context_tokens - room
@@ -121,133 +181,32 @@ class TorchBackend:
             for i, ids in enumerate(encoded)
             if len(ids) > limit
         }
-        order = sorted(
-            (i for i in range(len(encoded)) if i not in results), key=lambda i: (len(encoded[i]), i)
-        )
-        switch = lora.wrap(self.loaded.model) if self.adapter else None
-        while order:
-            # The longest go first, so that the largest batch meets the memory limit at once.
-            rows = max(1, min(BATCH_ROWS, BATCH_TOKENS // (len(encoded[order[-1]]) + held)))
-            order, chunk = order[:-rows], order[-rows:]
-            with self.loaded.lock, torch.inference_mode():
-                _activate(self.loaded.model, switch, self.adapter)
-                answers = run([encoded[i] for i in chunk])
-            results.update(zip(chunk, answers, strict=True))
+        fitting = [i for i in range(len(encoded)) if i not in results]
+        if fitting:
+            fitting.sort(key=lambda i: (-len(encoded[i]), i))
+            ids = [encoded[i] for i in fitting]
+            with self._speaking():
+                shared = Prompts(self.loaded.prefixes, ids, self.kept)
+                per_row = (shared.own(0) + held) * bytes_per_token(self.loaded.decoder)
+                at_once = max(1, min(ROWS_AT_ONCE, self.memory_bytes // per_row))
+                found: dict[int, T] = {}
+                while waiting := [i for i in range(len(ids)) if i not in found]:
+                    try:
+                        run(shared, waiting, at_once, found)
+                    except (RuntimeError, MemoryError) as error:
+                        if at_once == 1 or not _out_of_memory(error):
+                            raise
+                        at_once = max(1, min(at_once, len(waiting)) // 2)
+            results |= {fitting[n]: answer for n, answer in found.items()}
         return [results[i] for i in range(len(prompts))]
 
-    def _prefill(
-        self, batch: list[list[int]], held: int
-    ) -> tuple[Any, Tensor, Tensor, list[Usage]]:
-        """Run a batch of prompts through the model, into a cache with room for `held` more.
-
-        Returns the cache, the attention mask of what it holds [B, T], the last hidden state of
-        each row [B, D] and each row's usage. Rows are padded on the left, after the prefix.
-        """
-        model, device = self.loaded.model, self.loaded.model.device
-        shared = _common_prefix(batch) if len(batch) > 1 else 0
-        rest = [ids[shared:] for ids in batch]
-        longest = max(map(len, rest))
-        capacity = shared + longest + held
-        num_layers = model.config.num_hidden_layers
-        if shared:
-            start = torch.tensor([batch[0][:shared]], device=device)
-            cache = kv_cache.empty(num_layers, shared)
-            model.model(input_ids=start, past_key_values=cache, use_cache=True)
-            cache = kv_cache.spread(cache, len(batch), capacity)
-        else:
-            cache = kv_cache.empty(num_layers, capacity)
-        pad = model.config.pad_token_id or 0
-        ids = torch.tensor([[pad] * (longest - len(r)) + r for r in rest], device=device)
-        lengths = torch.tensor([len(r) for r in rest], device=device)
-        columns = torch.arange(longest, device=device)
-        seen = columns >= (longest - lengths)[:, None]
-        mask = torch.cat([seen.new_ones(len(batch), shared), seen], dim=1).long()
-        positions = (shared + columns - (longest - lengths)[:, None]).clamp(min=0)
-        hidden = model.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        usage = [
-            Usage(prompt_tokens=len(row), cached_tokens=shared if i else 0)
-            for i, row in enumerate(batch)
-        ]
-        return cache, mask, hidden, usage
-
-    def _generate(self, batch: list[list[int]], sampling: Sampling) -> list[Generation]:
-        model, end = self.loaded.model, self.renderer.end_token_id
-        cache, mask, hidden, usage = self._prefill(batch, sampling.max_tokens)
-        constraint = self._constraint(sampling)
-        matchers = [constraint.start() for _ in batch] if constraint else None
-        generators = [_generator(sampling.seed, ids) for ids in batch]
-        written: list[list[int]] = [[] for _ in batch]
-        complete = [False] * len(batch)
-        over = [False] * len(batch)  # complete, or given up
-        rows = list(range(len(batch)))  # the batch's rows still in the cache
-        for _ in range(sampling.max_tokens):
-            logits = model.lm_head(hidden).float()
-            if matchers is not None:
-                rule_out(logits, [matchers[row] for row in rows])
-            tokens = _pick(logits, sampling, [generators[row] for row in rows])
-            for row, token in zip(rows, tokens.tolist(), strict=True):
-                if over[row]:
-                    continue
-                if token == end or (
-                    matchers is not None and not matchers[row].consume_token(token)
-                ):
-                    complete[row] = True
-                else:
-                    written[row].append(token)
-                    complete[row] = matchers is not None and matchers[row].is_stopped()
-                over[row] = complete[row] or self._is_hopeless(written[row], sampling)
-            alive = [i for i, row in enumerate(rows) if not over[row]]
-            if not alive:
-                break
-            if 2 * len(alive) <= len(rows):
-                keep = torch.tensor(alive, device=mask.device)
-                cache.batch_select_indices(keep)
-                mask, tokens = mask[keep], tokens[keep]
-                rows = [rows[i] for i in alive]
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            hidden = model.model(
-                input_ids=tokens[:, None],
-                attention_mask=mask,
-                position_ids=mask.sum(dim=1, keepdim=True) - 1,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state[:, -1]
-        return [
-            Generation(
-                text=self.renderer.decode(ids),
-                complete=done,
-                usage=replace(u, completion_tokens=len(ids) + done),
-            )
-            for ids, done, u in zip(written, complete, usage, strict=True)
-        ]
-
-    def _score(self, batch: list[list[int]], tree: LabelTree) -> list[LabelScores]:
-        """All labels after each prompt, in one pass over the tree of their tokens."""
-        model, nodes = self.loaded.model, len(tree.tokens)
-        cache, mask, hidden, usage = self._prefill(batch, nodes)
-        depths = torch.tensor(tree.depths, device=mask.device)
-        prompt_part = mask.bool()[:, None, :].expand(-1, nodes, -1)
-        tree_part = tree.sees.to(mask.device).expand(len(batch), -1, -1)
-        states = model.model(
-            input_ids=torch.tensor(tree.tokens, device=mask.device).expand(len(batch), -1),
-            attention_mask=torch.cat([prompt_part, tree_part], dim=2)[:, None],
-            position_ids=mask.sum(dim=1, keepdim=True) + depths,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        return [
-            LabelScores(
-                tuple(tree.score(torch.cat([hidden[row : row + 1], states[row]]), model.lm_head)),
-                replace(usage[row], completion_tokens=nodes),
-            )
-            for row in range(len(batch))
-        ]
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """The model to ourselves, with our adapter on."""
+        with self.loaded.lock, torch.inference_mode():
+            settle_threads(self.loaded.decoder.dtype)
+            self.loaded.decoder.switch.active = self.adapter
+            yield
 
     def _is_hopeless(self, ids: list[int], sampling: Sampling) -> bool:
         """Whether an answer, now long enough to be looked at, has begun as it must not."""
@@ -265,39 +224,11 @@ class TorchBackend:
                 self.renderer.tokenizer,
                 sampling.schema,
                 end_token_id=self.renderer.end_token_id,
-                vocabulary=self.loaded.model.lm_head.out_features,
+                vocabulary=self.loaded.decoder.head.out_features,
             )
         return self.loaded.constraints[key]
 
 
-def _activate(model: Any, switch: lora.Switch | None, adapter: str | None) -> None:
-    found = switch or getattr(model, "lora_switch", None)
-    if found is not None:
-        found.active = adapter
-
-
-def _common_prefix(batch: list[list[int]]) -> int:
-    """Tokens that all rows begin with, leaving every row at least one of its own."""
-    low, high = min(batch), max(batch)
-    shared = 0
-    while shared < min(len(low), len(high)) and low[shared] == high[shared]:
-        shared += 1
-    return min(shared, min(map(len, batch)) - 1)
-
-
-def _generator(seed: int, ids: list[int]) -> torch.Generator:
-    """Randomness of a row's own, so that its sample does not depend on its neighbours."""
-    own = hashlib.sha256(repr((seed, ids)).encode()).digest()[:8]
-    return torch.Generator().manual_seed(int.from_bytes(own, "big") >> 1)
-
-
-def _pick(logits: Tensor, sampling: Sampling, generators: list[torch.Generator]) -> Tensor:
-    """The next token of each row. Shapes: logits [B, V] → [B]."""
-    if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits / sampling.temperature, dim=-1).cpu()
-    picked = [
-        torch.multinomial(row, 1, generator=generator)
-        for row, generator in zip(probabilities, generators, strict=True)
-    ]
-    return torch.cat(picked).to(logits.device)
+def _out_of_memory(error: Exception) -> bool:
+    exhausted = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return exhausted or "can't allocate memory" in str(error)

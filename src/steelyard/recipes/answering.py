@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from steelyard.core import Answer, Example, Json, Output, Recipe
-from steelyard.models import Backend, Generation, LabelScores, Prompt, Sampling
+from steelyard.models import Backend, Generation, LabelChoice, Prompt, Sampling
 from steelyard.recipes.prompt import build_prompt
 from steelyard.tasks.rows import parse_json
 from steelyard.tasks.schema import misfit
 
 Shots = Callable[[Sequence[str]], list[Sequence[Example]]]
 JSON_BEGINS = "{`"  # an object, or a Markdown fence around it
+PREPARED_WITH = ("0", "a")  # any two inputs that differ from their first token on
 CONTENT_FREE = "N/A"  # Source: Zhao et al. 2021, arXiv:2102.09690, section 5
 
 
@@ -42,8 +43,8 @@ class LanguageModelSystem:
         """Answer several inputs together, in their order."""
         prompts = self.prompts(inputs)
         if self.recipe.decoding.kind == "labels":
-            scored = self.backend.score_labels(prompts, self.output.labels)
-            return [self._label(scores) for scores in scored]
+            chosen = self.backend.choose_labels(prompts, self.output.labels, self.prior)
+            return [self._label(choice) for choice in chosen]
         schema = self.output.schema if self.recipe.decoding.kind == "constrained" else None
         begins = JSON_BEGINS if self.output.type == "json" else ""
         sampling = Sampling(self.max_tokens, schema, begins=begins)
@@ -56,6 +57,10 @@ class LanguageModelSystem:
         if self.truncate:
             inputs = [self._cut(text, own) for text, own in zip(inputs, shots, strict=True)]
         return [self._prompt(text, own) for text, own in zip(inputs, shots, strict=True)]
+
+    def prepare(self) -> None:
+        """Have the backend ready for what all our prompts begin with."""
+        self.backend.keep(self.prompts(PREPARED_WITH))
 
     def calibrated(self) -> LanguageModelSystem:
         """The same system, dividing each label's probability by its one on an empty input.
@@ -84,13 +89,11 @@ class LanguageModelSystem:
             low, high = (middle, high) if fits(middle) else (low, middle)
         return text[:low]
 
-    def _label(self, scores: LabelScores) -> Answer:
-        if scores.error is not None:
-            return Answer(valid=False, error=scores.error)
-        prior = self.prior or (0.0,) * len(scores.log_probs)
-        values = [a - b for a, b in zip(scores.log_probs, prior, strict=True)]
-        label = self.output.labels[max(range(len(values)), key=values.__getitem__)]
-        return Answer(value=label, text=label, usage=scores.usage)
+    def _label(self, choice: LabelChoice) -> Answer:
+        if choice.error is not None:
+            return Answer(valid=False, error=choice.error)
+        label = self.output.labels[choice.label]
+        return Answer(value=label, text=label, usage=choice.usage)
 
     def _parsed(self, generation: Generation) -> Answer:
         if generation.error is not None:

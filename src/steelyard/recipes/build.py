@@ -21,7 +21,7 @@ from steelyard.store import Artefacts, Database
 from steelyard.training import Job, Progress, TrainingRow, train_in_child
 
 CONTROL_BUILDERS = {"majority": build_majority, "tfidf": build_tfidf}
-ANSWERING = 1  # counts changes to prompting, parsing or controls that make old rows stale
+ANSWERING = 2  # counts changes to prompts, engine, parsing or controls that make old rows stale
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         fingerprint = digest([recipe.key, task.hash, ANSWERING])
         return Built(system, fingerprint, _first_seconds(workshop, fingerprint, seconds))
 
-    backend = open_backend(model_of(task, recipe))
+    backend = open_backend(model_of(task, recipe), memory_gb=task.limits.memory_gb)
     curve, trained_seconds = None, 0.0
     if recipe.weights.method == "lora":
         folder, curve, trained_seconds = _trained(recipe, task, backend, workshop)
@@ -80,6 +80,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         ),
         truncate=task.limits.too_long == "truncate",
     )
+    answering.prepare()
     if recipe.decoding.calibrated:
         answering = answering.calibrated()
     seconds = time.perf_counter() - started
@@ -109,7 +110,8 @@ def training_job(recipe: Recipe, task: Task, backend: Backend, seed: int) -> Job
         )
         for example, own in zip(task.train, shots, strict=True)
     )
-    return Job(model, backend.fingerprint, recipe.weights, seed, rows)
+    memory_gb = task.limits.memory_gb
+    return Job(model, backend.fingerprint, recipe.weights, seed, rows, memory_gb=memory_gb)
 
 
 def _trained(

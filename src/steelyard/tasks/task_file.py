@@ -41,7 +41,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "output": ("type", "schema"),
     "score": ("scorer", "tolerance"),
     "models": ("base", "usd_per_machine_hour"),
-    "limits": ("minutes", "usd_per_1k", "p95_ms", "too_long"),
+    "limits": ("minutes", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
 }
 _MODEL_KEYS = (
     *("url", "model", "key_env"),
@@ -286,4 +286,5 @@ def _limits(limits: Table) -> Limits:
         usd_per_1k=limits.number("usd_per_1k", low_is_in=False),
         p95_ms=limits.number("p95_ms", low_is_in=False),
         too_long=cast(Literal["error", "truncate"], too_long),
+        memory_gb=limits.number("memory_gb", low_is_in=False) or Limits().memory_gb,
     )

@@ -32,13 +32,17 @@ class TrainingRow:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything that decides the weights; `key` names them before they exist."""
+    """Everything that decides the weights; `key` names them before they exist.
+
+    `memory_gb` decides only how much is computed at once.
+    """
 
     model: ModelSpec
     fingerprint: str
     weights: Weights
     seed: int
     rows: tuple[TrainingRow, ...]
+    memory_gb: float = 2.0
 
     @property
     def key(self) -> str:
@@ -52,6 +56,7 @@ class Job:
             "fingerprint": self.fingerprint,
             "weights": asdict(self.weights),
             "seed": self.seed,
+            "memory_gb": self.memory_gb,
             "rows": [_plain(row) for row in self.rows],
         }
         (folder / JOB_FILE).write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
@@ -64,6 +69,7 @@ class Job:
             fingerprint=plain["fingerprint"],
             weights=Weights(**plain["weights"]),
             seed=plain["seed"],
+            memory_gb=plain["memory_gb"],
             rows=tuple(
                 TrainingRow(tuple(Message(*turn) for turn in turns), target, group)
                 for turns, target, group in plain["rows"]

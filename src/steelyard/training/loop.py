@@ -19,14 +19,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from steelyard.core import Weights
 from steelyard.errors import TrainingError
 from steelyard.models import lora
+from steelyard.models.attention import WholeRows, take
+from steelyard.models.decoder import Decoder
+from steelyard.models.tuning import settle_threads
 from steelyard.training import batches, checkpoint
-from steelyard.training.batches import IGNORED, Encoded
+from steelyard.training.batches import Encoded
 from steelyard.training.job import Progress
+from steelyard.training.target_loss import target_loss
 
 ADAPTER = "in_training"
 EVALUATIONS_PER_EPOCH = 2
@@ -48,7 +51,7 @@ class State:
 
 
 def train(
-    model: Any,
+    decoder: Decoder,
     rows: Sequence[Encoded],
     held_out: Sequence[Encoded],
     *,
@@ -65,11 +68,14 @@ def train(
     Raises:
         TrainingError: the loss is not a number.
     """
+    model = decoder.model
     per_epoch = batches.steps_per_epoch(len(rows), weights.batch_size)
     num_steps = per_epoch * weights.epochs
     every = max(1, per_epoch // EVALUATIONS_PER_EPOCH)
     parameters = lora.add(model, ADAPTER, rank=weights.rank, alpha=weights.alpha, seed=seed)
-    optimizer = torch.optim.AdamW(parameters, lr=weights.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=weights.learning_rate, weight_decay=0.0, fused=True
+    )
     best = lora.tensors(model, ADAPTER)
     state = State()
     if (found := checkpoint.latest(folder)) is not None:
@@ -80,7 +86,7 @@ def train(
     while not state.stopped:
         step = state.step
         if state.loss_tokens and (step % every == 0 or step == num_steps):
-            loss = mean_loss(model, held_out) if held_out else None
+            loss = mean_loss(decoder, held_out) if held_out else None
             state.points.append(
                 {
                     "step": step,
@@ -102,9 +108,10 @@ def train(
             checkpoint.save(folder, step, _tensors(model, optimizer, best), asdict(state))
             continue
 
+        settle_threads(decoder.dtype)
         set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
-        loss_sum, tokens = backward(model, [rows[i] for i in chosen])
+        loss_sum, tokens = backward(decoder, [rows[i] for i in chosen])
         if not math.isfinite(loss_sum):
             raise TrainingError(
                 f"the loss was {loss_sum} at step {step + 1} (training rows {chosen}); "
@@ -122,38 +129,35 @@ def train(
     return state
 
 
-def backward(model: Any, rows: Sequence[Encoded]) -> tuple[float, int]:
+def backward(decoder: Decoder, rows: Sequence[Encoded]) -> tuple[float, int]:
     """Accumulate the gradient of the mean loss per target token over the rows of one step.
 
     Micro-batches are weighted by their tokens, so how the rows are split does not change the
     gradient. Returns the summed loss in nats and the number of target tokens.
     """
     tokens = sum(len(row.target) for row in rows)
-    total = 0.0
-    for micro in batches.micro_batches(rows):
-        loss = summed_loss(model, micro)
+    losses = []
+    for micro in batches.micro_batches(rows, decoder.tokens_at_once):
+        loss = summed_loss(decoder, micro)
         (loss / tokens).backward()
-        total += loss.item()
-    return total, tokens
+        losses.append(loss.detach())
+    return float(torch.stack(losses).sum()), tokens  # the one wait for a GPU in a step
 
 
-def mean_loss(model: Any, rows: Sequence[Encoded]) -> float:
+def mean_loss(decoder: Decoder, rows: Sequence[Encoded]) -> float:
     """Loss per target token, in nats."""
+    micros = batches.micro_batches(rows, decoder.tokens_at_once)
     with torch.inference_mode():
-        total = sum(float(summed_loss(model, micro)) for micro in batches.micro_batches(rows))
+        total = sum(float(summed_loss(decoder, micro)) for micro in micros)
     return total / sum(len(row.target) for row in rows)
 
 
-def summed_loss(model: Any, rows: Sequence[Encoded]) -> Tensor:
+def summed_loss(decoder: Decoder, rows: Sequence[Encoded]) -> Tensor:
     """Cross-entropy summed over target tokens; logits are computed for these alone."""
-    ids, mask, labels = batches.collate(rows, pad_id=model.config.pad_token_id or 0)
-    device = model.device
-    states = model.model(
-        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
-    ).last_hidden_state
-    wanted = labels[:, 1:] != IGNORED
-    logits = model.lm_head(states[:, :-1][wanted.to(device)]).float()
-    return functional.cross_entropy(logits, labels[:, 1:][wanted].to(device), reduction="sum")
+    batch = batches.pack(rows, decoder.device)
+    attend = WholeRows(batch.shared, batch.packing, decoder.head.weight)
+    states = take(decoder(batch.ids, batch.positions, attend), batch.states)
+    return target_loss(states, decoder.head, batch.targets)
 
 
 def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps: int) -> None:

@@ -59,9 +59,8 @@ def main(folder: Path) -> int:
 
 def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     from steelyard.models import lora
-    from steelyard.models.attention import use_grouped_attention
     from steelyard.models.torch_backend import TorchBackend
-    from steelyard.training import loop
+    from steelyard.training import batches, loop
     from steelyard.training.batches import Encoded
 
     backend = open_backend(job.model)
@@ -70,7 +69,6 @@ def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         raise TrainingError(
             f'model "{job.model.name}" changed since the job was made; weigh the task again'
         )
-    use_grouped_attention(backend.loaded.model)
     renderer = backend.renderer
     held = held_out_rows(job.rows, job.seed)
     kept: tuple[list[Encoded], list[Encoded]] = ([], [])
@@ -85,8 +83,13 @@ def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
             "shorten the inputs or name a base model with a longer context"
         )
     weights = job.weights
+    decoder = backend.loaded.decoder
+    longest = max(len(row) for row in (*rows, *held_out))
+    memory_bytes = int(job.memory_gb * 1e9)
+    decoder.checkpointing = longest * batches.bytes_per_token(decoder, longest) > memory_bytes
+    decoder.tokens_at_once = batches.tokens_at_once(decoder, longest, memory_bytes)
     state = loop.train(
-        backend.loaded.model,
+        decoder,
         rows,
         held_out,
         weights=weights,
@@ -96,7 +99,7 @@ def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     )
     lora.save(
         result,
-        backend.loaded.model,
+        backend.loaded.decoder.model,
         loop.ADAPTER,
         rank=weights.rank,
         alpha=weights.alpha,

@@ -1,0 +1,218 @@
+"""One pass of a Llama-like model over packed tokens, for answering and training alike.
+
+The tokens of all rows stand one after the other, [N], without padding:
+
+    row 0: a b c     row 1: d     row 2: e f      →      a b c d e f
+
+Every layer but attention looks at one token at a time and does not care where a row ends; which
+token sees which is the business of the `Attend` it is given. Layers that read the same input are
+multiplied as one matrix (query, key and value; gate and up), and so are their adapters.
+
+The weights, norms and rotary angles are those of the Hugging Face model. Opening a model compares
+the two on the same tokens (`opening.py`), so a family that works otherwise is refused, not run
+wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from steelyard.models import lora
+from steelyard.models.gradients import rms_norm, swiglu
+
+ROWS_EXPECTED = 64  # a hint for the layout; it serves any number
+LAID_OUT_BYTES = 2_000_000_000  # a layout is a second copy; larger models go without. Source: ours
+
+MICRO_BATCH_TOKENS = 2048  # tokens; more train no faster on two cores. Source: ours
+
+
+class Attend(Protocol):
+    """Attention of one pass: which tokens see which, and where keys and values are kept."""
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, /) -> Tensor:
+        """Shapes: query [N, H, D], key and value [N, K, D] → [N, H · D]."""
+        ...
+
+
+class Product:
+    """Wx + b with frozen weights.
+
+    Without a gradient it uses weights laid out for the processor, where oneDNN has such a layout:
+    plain products lay them out anew every time, which for few rows takes as long as they do.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, lay_out: bool) -> None:
+        self.weight, self.bias = weight, bias
+        self.lay_out = lay_out
+        self._laid_out: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: [N, in] → [N, out]."""
+        if not self.lay_out or torch.is_grad_enabled():
+            return functional.linear(x, self.weight, self.bias)
+        if self._laid_out is None:
+            self._laid_out = torch.ops.mkldnn._reorder_linear_weight(self.weight, ROWS_EXPECTED)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._laid_out, self.bias, "none", [], "")
+        return y
+
+
+class Fused:
+    """Linear layers of one input as one product, with the active adapter of each.
+
+    The layers' own weights become views of the fused one, so that nothing is held twice.
+    """
+
+    def __init__(
+        self, parent: nn.Module, names: list[str], switch: lora.Switch, *, lay_out: bool
+    ) -> None:
+        self.parts: list[lora.LoraLinear] = [getattr(parent, name) for name in names]
+        self.switch = switch
+        bases = [part.base for part in self.parts]
+        weight = bases[0].weight.detach()
+        if len(bases) > 1:
+            weight = torch.cat([base.weight.detach() for base in bases])
+            pieces = weight.split([base.out_features for base in bases])
+            for base, piece in zip(bases, pieces, strict=True):
+                base.weight = nn.Parameter(piece, requires_grad=False)
+        biases = [base.bias for base in bases]
+        bias = torch.cat(biases).detach() if biases[0] is not None else None
+        self.product = Product(weight, bias, lay_out=lay_out)
+        self._frozen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: [N, in] → [N, sum of out]."""
+        y = self.product(x)
+        if self.switch.active is None:
+            return y
+        down, up = self._adapter(self.switch.active)
+        low = functional.linear(x, down)
+        return torch.addmm(y, low, up) if torch.is_grad_enabled() else y.addmm_(low, up)
+
+    def _adapter(self, name: str) -> tuple[Tensor, Tensor]:
+        """A of all parts [R, in] and B of all parts [R, out], block by block."""
+        if name in self._frozen:
+            return self._frozen[name]
+        pairs: list[Any] = [part.adapters[name] for part in self.parts]
+        dtype = self.product.weight.dtype
+        down = torch.cat([pair.a for pair in pairs]).to(dtype)
+        up = torch.block_diag(*(pair.b * pair.scale for pair in pairs)).t().to(dtype)
+        if pairs[0].frozen:
+            self._frozen[name] = (down.contiguous(), up.contiguous())
+        return down, up
+
+
+class Decoder:
+    """The layers of a causal language model, and its head."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.switch = lora.wrap(model)
+        self.config = model.config
+        self.embed = model.model.embed_tokens
+        self.rotary = model.model.rotary_emb
+        self.norm = _norm(model.model.norm)
+        self.head = model.lm_head
+        lay_out = (
+            model.device.type == "cpu"
+            and model.dtype == torch.bfloat16
+            and torch.backends.mkldnn.is_available()
+            and model.num_parameters() * model.dtype.itemsize <= LAID_OUT_BYTES
+        )
+        bias = None if self.head.bias is None else self.head.bias.detach()
+        self.output = Product(self.head.weight.detach(), bias, lay_out=lay_out)
+        self.layers = [_Layer(layer, self.switch, lay_out) for layer in model.model.layers]
+        # While training: tokens per pass, and whether layers are computed twice and keep less.
+        self.tokens_at_once = MICRO_BATCH_TOKENS
+        self.checkpointing = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.head.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which type it calculates."""
+        dtype: torch.dtype = self.head.weight.dtype
+        return dtype
+
+    def __call__(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """The last hidden state of every token.
+
+        Shapes: ids and positions [N] → [N, width].
+        """
+        x = self.embed(ids)
+        cos, sin = self.rotary(x, positions[None])
+        half = cos.shape[-1] // 2
+        angles = cos[0, :, None, :half], sin[0, :, None, :half]
+        for index, layer in enumerate(self.layers):
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, index, x, angles, attend, use_reentrant=False)
+            else:
+                x = layer(index, x, angles, attend)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Float32 logits. Shapes: [N, width] → [N, V]."""
+        return self.output(hidden).float()
+
+
+class _Layer:
+    def __init__(self, layer: Any, switch: lora.Switch, lay_out: bool) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.first_norm = _norm(layer.input_layernorm)
+        self.second_norm = _norm(layer.post_attention_layernorm)
+        self.query_norm = getattr(attention, "q_norm", None)
+        self.key_norm = getattr(attention, "k_norm", None)
+        self.rotates = bool(getattr(attention, "use_rope", True))
+        self.width = attention.head_dim
+        self.query_heads = attention.q_proj.base.out_features // self.width
+        self.key_heads = attention.k_proj.base.out_features // self.width
+        self.into = Fused(attention, ["q_proj", "k_proj", "v_proj"], switch, lay_out=lay_out)
+        self.out = Fused(attention, ["o_proj"], switch, lay_out=lay_out)
+        self.gate_and_up = Fused(mlp, ["gate_proj", "up_proj"], switch, lay_out=lay_out)
+        self.down = Fused(mlp, ["down_proj"], switch, lay_out=lay_out)
+        self.activation = mlp.act_fn
+        self.gated = type(mlp.act_fn).__name__ in ("SiLUActivation", "SiLU")
+
+    def __call__(
+        self, index: int, x: Tensor, angles: tuple[Tensor, Tensor], attend: Attend
+    ) -> Tensor:
+        heads = self.into(self.first_norm(x)).unflatten(-1, (-1, self.width))
+        rotated, value = heads.split([self.query_heads + self.key_heads, self.key_heads], dim=1)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = rotated.split([self.query_heads, self.key_heads], dim=1)
+            rotated = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
+        if self.rotates:
+            rotated = rotate(rotated, *angles)
+        query, key = rotated.split([self.query_heads, self.key_heads], dim=1)
+        x = x + self.out(attend(index, query, key, value))
+        wide = self.gate_and_up(self.second_norm(x))
+        if self.gated:
+            return x + self.down(swiglu(wide))
+        gate, up = wide.chunk(2, dim=-1)
+        return x + self.down(self.activation(gate) * up)
+
+
+def _norm(module: Any) -> Callable[[Tensor], Tensor]:
+    """The norm of a layer: ours for a plain RMS norm, the module itself for any other."""
+    if not hasattr(module, "variance_epsilon"):
+        return module  # type: ignore[no-any-return]
+    return lambda x: rms_norm(x, module.weight, module.variance_epsilon)
+
+
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), in halves.
+
+    Shapes: heads [N, H, D]; cos and sin [N, 1, D / 2].
+    """
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -1,0 +1,102 @@
+"""What this machine does best, found by short probes: the number type and the number of threads.
+
+The number type decides the answers, so it is measured once and kept in the cache folder. The
+number of threads decides only the speed, and the best one changes with what else the machine
+does: beside a busy neighbour two threads wait for each other at every product and are many times
+slower than one (figures: docs/performance.md). So it is measured at every call, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+ROUNDS = 5
+CLEARLY_FASTER = 1.2  # by which factor, for bfloat16 or fewer threads. Source: ours
+MAX_THREADS: int = torch.get_num_threads()  # what the user or the machine allows
+
+T = TypeVar("T")
+
+
+def number_type(cache: Path) -> torch.dtype:
+    """bfloat16 where its products are clearly faster here, else float32; the same every time.
+
+    `cache` is a folder that may or may not exist, and may not be writable.
+    """
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    file = cache / "number-type.json"
+    machine = f"{platform.machine()} {_processor()} torch {torch.__version__}"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if not isinstance(known, dict) or known.get(machine) not in ("bfloat16", "float32"):
+        others = known if isinstance(known, dict) else {}
+        known = {**others, machine: str(_faster_type()).removeprefix("torch.")}
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(known), encoding="utf-8")
+            partial.replace(file)
+        except OSError:
+            pass  # it is measured again next time
+    return torch.bfloat16 if known[machine] == "bfloat16" else torch.float32
+
+
+def _faster_type() -> torch.dtype:
+    square = torch.ones(512, 512)
+    pairs = {dtype: square.to(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    took = _seconds(list(pairs), lambda dtype: pairs[dtype] @ pairs[dtype])
+    worth = took[0] > CLEARLY_FASTER * took[1]
+    return torch.bfloat16 if worth else torch.float32
+
+
+def settle_threads(dtype: torch.dtype) -> int:
+    """Calculate with as many threads as are fastest right now, and say how many.
+
+    The most there are, unless fewer are clearly faster.
+    """
+    choices = sorted({MAX_THREADS, MAX_THREADS - 1, MAX_THREADS // 2, 1} - {0}, reverse=True)
+    if len(choices) == 1 or torch.cuda.is_available():
+        return MAX_THREADS
+    left, right = torch.ones(256, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+
+    def work(threads: int) -> None:
+        torch.set_num_threads(threads)
+        for _ in range(2):
+            left @ right
+
+    took = _seconds(choices, work)
+    best = choices[0]
+    if min(took) < took[0] / CLEARLY_FASTER:
+        best = choices[took.index(min(took))]
+    torch.set_num_threads(best)
+    return best
+
+
+def _seconds(choices: Sequence[T], work: Callable[[T], object]) -> list[float]:
+    """How long each choice takes: the middle one of some rounds, in turn."""
+    seconds: list[list[float]] = [[] for _ in choices]
+    for _ in range(ROUNDS):
+        for place, choice in enumerate(choices):
+            started = time.perf_counter()
+            work(choice)
+            seconds[place].append(time.perf_counter() - started)
+    return [sorted(own)[ROUNDS // 2] for own in seconds]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
