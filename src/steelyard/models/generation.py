@@ -2,7 +2,8 @@
 
 A pass of the decoder feeds every row the tokens it has waiting: what is left of its prompt when
 it begins, one token after that, more where a schema forces them. Forced tokens are appended
-without asking the model (llguidance's fast-forward).
+without asking the model (llguidance's fast-forward). Greedy answers also try a guess at what
+follows (`drafting.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from steelyard.models.base import Sampling
 from steelyard.models.constrain import Constraint, allowed_tokens
 from steelyard.models.decoder import Decoder
+from steelyard.models.drafting import Guesser
 from steelyard.models.kv_cache import Rows
 from steelyard.models.sharing import Prompts
 
@@ -32,6 +34,7 @@ class Answering:
     waiting: list[int]
     matcher: Any = None
     chance: torch.Generator | None = None
+    guesser: Guesser | None = None
     written: list[int] = field(default_factory=list)
     complete: bool = False
     over: bool = False  # complete, at its limit, or given up
@@ -68,11 +71,7 @@ def write(
             fresh, queue = queue[: size - start], queue[size - start :]
             for index, own in zip(fresh, prompts.begin(rows, fresh), strict=True):
                 active.append(_begin(index, own, prompts.ids[index], manner))
-        turn = active[start:]
-        step = rows.step(start, [len(answer.waiting) for answer in turn], prompts.prefix)
-        ids = torch.tensor([t for answer in turn for t in answer.waiting], device=decoder.device)
-        hidden = decoder(ids, step.positions, step)[step.packing.last]
-        _choose(decoder.output(hidden), turn, manner)
+        _pass(decoder, prompts, rows, active[start:], manner)
         for row in reversed(range(start, len(active))):
             if active[row].over:
                 done(active[row])
@@ -81,43 +80,95 @@ def write(
                 active.pop()
 
 
-def _choose(logits: Tensor, turn: list[Answering], manner: Manner) -> None:
-    """Append the next tokens to every answer. Shapes: logits [B, V], one row per answer."""
-    sampling = manner.sampling
-    if sampling.temperature == 0:
-        likeliest = logits.float().argmax(dim=-1).tolist()
-    else:
-        likeliest = [-1] * len(turn)
-    for row, answer in enumerate(turn):
-        if answer.over:  # all of it was forced
-            continue
-        token, matcher = likeliest[row], answer.matcher
-        if matcher is not None and (token < 0 or matcher.validate_tokens([token]) == 0):
-            allowed = allowed_tokens(matcher, logits.shape[-1]).to(logits.device)
-            logits[row].masked_fill_(~allowed, float("-inf"))
-            token = int(logits[row].argmax()) if sampling.temperature == 0 else -1
-        if token < 0:
-            chances = torch.softmax(logits[row].float() / sampling.temperature, dim=-1).cpu()
-            token = int(torch.multinomial(chances, 1, generator=answer.chance))
-        _append(answer, token, manner)
+def _pass(
+    decoder: Decoder, prompts: Prompts, rows: Rows, turn: list[Answering], manner: Manner
+) -> None:
+    """Feed what the last rows have waiting, with a guess at what follows, and go on with each."""
+    start = len(rows.filled) - len(turn)
+    guesses = [_guess(answer, len(turn), manner) for answer in turn]
+    fed = [answer.waiting + guess for answer, guess in zip(turn, guesses, strict=True)]
+    step = rows.step(start, list(map(len, fed)), prompts.prefix)
+    ids = torch.tensor([token for tokens in fed for token in tokens], device=decoder.device)
+    hidden = decoder(ids, step.positions, step)
+    asked = [
+        last - back
+        for last, guess in zip(step.packing.last.tolist(), guesses, strict=True)
+        for back in range(len(guess), -1, -1)
+    ]
+    logits = decoder.output(hidden[asked])
+    likeliest = logits.float().argmax(dim=-1).tolist()
+    first = 0
+    for row, (answer, guess) in enumerate(zip(turn, guesses, strict=True), start=start):
+        stop = first + len(guess) + 1
+        right = _go_on(answer, guess, logits[first:stop], likeliest[first:stop], manner)
+        rows.filled[row] -= len(guess) - right
+        first = stop
+
+
+def _guess(answer: Answering, num_rows: int, manner: Manner) -> list[int]:
+    if answer.guesser is None or answer.over:
+        return []
+    # One token less than there is room for: the pass itself yields the last.
+    room = manner.sampling.max_tokens - len(answer.written) - 1
+    return answer.guesser.guess(room, num_rows)
+
+
+def _go_on(
+    answer: Answering, guess: list[int], logits: Tensor, likeliest: list[int], manner: Manner
+) -> int:
+    """Append tokens for as long as the guess foresaw them, and the one after; how many it did.
+
+    Shapes: logits [1 + guessed, V]: after what was waiting, then after each token of the guess.
+    """
+    right = 0
+    while not answer.over:
+        token = _pick(answer, logits[right], likeliest[right], manner)
+        new = _append(answer, token, manner)
+        foreseen = 0
+        while guess[right : right + 1] and new[foreseen:] and guess[right] == new[foreseen]:
+            right, foreseen = right + 1, foreseen + 1
+        if foreseen < len(new):
+            answer.waiting = new[foreseen:]
+            break
+    if answer.guesser is not None:
+        answer.guesser.learn(len(guess), right)
+    return right
+
+
+def _pick(answer: Answering, logits: Tensor, likeliest: int, manner: Manner) -> int:
+    """The next token. Shapes: logits [V]."""
+    greedy, matcher = manner.sampling.temperature == 0, answer.matcher
+    if greedy and (matcher is None or matcher.validate_tokens([likeliest])):
+        return likeliest
+    if matcher is not None:
+        allowed = allowed_tokens(matcher, len(logits)).to(logits.device)
+        logits = logits.masked_fill(~allowed, float("-inf"))
+    if greedy:
+        return int(logits.argmax())
+    chances = torch.softmax(logits.float() / manner.sampling.temperature, dim=-1).cpu()
+    return int(torch.multinomial(chances, 1, generator=answer.chance))
 
 
 def _begin(index: int, own: list[int], ids: list[int], manner: Manner) -> Answering:
     answer = Answering(index, own)
     if manner.sampling.temperature > 0:
         answer.chance = _chance(manner.sampling.seed, ids)
+    else:
+        answer.guesser = Guesser(ids)
     if manner.constraint is not None:
         answer.matcher = manner.constraint.start()
         forced, limit = _forced(answer.matcher, manner), manner.sampling.max_tokens
         answer.written = forced[:limit]
         answer.waiting = own + answer.written
+        if answer.guesser is not None:
+            answer.guesser.extend(answer.written)
         answer.complete = answer.matcher.is_stopped() and len(forced) <= limit
         answer.over = answer.complete or len(forced) >= limit
     return answer
 
 
-def _append(answer: Answering, token: int, manner: Manner) -> None:
-    """Take a token, and those that must follow it."""
+def _append(answer: Answering, token: int, manner: Manner) -> list[int]:
+    """Take a token, and those that must follow it, and return them."""
     matcher, limit = answer.matcher, manner.sampling.max_tokens
     new = [token]
     if token == manner.end:
@@ -129,9 +180,11 @@ def _append(answer: Answering, token: int, manner: Manner) -> None:
     if len(answer.written) + len(new) > limit:
         new, answer.complete = new[: limit - len(answer.written)], False
     answer.written += new
-    answer.waiting = new
+    if answer.guesser is not None:
+        answer.guesser.extend(new)
     full = len(answer.written) >= limit
     answer.over = answer.complete or full or manner.hopeless(answer.written)
+    return new
 
 
 def _forced(matcher: Any, manner: Manner) -> list[int]:
