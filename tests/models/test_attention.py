@@ -49,6 +49,7 @@ def by_pytorch(
     shared=st.integers(0, 5),
     masks=st.sampled_from(["none", "one", "each"]),
     at_once=st.sampled_from([1, 40, 200, attention.SCORES_AT_ONCE]),
+    joined_from=st.sampled_from([1, attention.JOINED_FROM]),
 )
 def test_it_is_one_softmax_of_pytorch_in_blocks_or_whole(
     rows: int,
@@ -58,6 +59,7 @@ def test_it_is_one_softmax_of_pytorch_in_blocks_or_whole(
     shared: int,
     masks: str,
     at_once: int,
+    joined_from: int,
 ) -> None:
     chance = torch.Generator().manual_seed(length)
     seen, (key_heads, group) = before + length, heads
@@ -74,13 +76,18 @@ def test_it_is_one_softmax_of_pytorch_in_blocks_or_whole(
         hidden = torch.zeros(unseen.shape).masked_fill(unseen, float("-inf"))[:, None, :, None, :]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "SCORES_AT_ONCE", at_once)
+        patch.setattr(attention, "JOINED_FROM", joined_from)
         found = attend(query, key, value, hidden=hidden, prefix=prefix)
     expected = by_pytorch(query, key, value, hidden, prefix)
     assert found.shape == (rows, length, key_heads * group * WIDTH)
     assert apart(found, expected) < 1e-5
 
 
-def test_the_gradient_through_two_score_matrices_is_that_of_one() -> None:
+@pytest.mark.parametrize("joined_from", [1, 100])
+def test_the_gradient_with_a_prefix_is_that_of_one_softmax(
+    monkeypatch: pytest.MonkeyPatch, joined_from: int
+) -> None:
+    monkeypatch.setattr(attention, "JOINED_FROM", joined_from)
     chance = torch.Generator().manual_seed(0)
     query = torch.randn(3, 4, 6, WIDTH, generator=chance, requires_grad=True)
     key, value = (torch.randn(3, 2, 4, WIDTH, generator=chance).requires_grad_() for _ in "kv")

@@ -5,8 +5,9 @@
              b b
              c c c c
 
-In place of one long softmax per row there are two score matrices, over the prefix and over the
-row's own keys, under one maximum and one sum:
+A row of many tokens gets a copy of the prefix before its own keys, and one softmax. For a few
+tokens that copy would be most of the work: there are two score matrices, over the prefix and over
+the row's own keys, under one maximum and one sum:
 
     out = (e_p V_p + e_o V_o) / (Σ e_p + Σ e_o),   e = exp(s − max)
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 SCORES_AT_ONCE = 2**21  # elements; larger blocks fall out of the processor's cache
+JOINED_FROM = 16  # tokens of a row from which a copy of the prefix costs less than it saves
 
 
 def attend(
@@ -72,6 +74,14 @@ def _block(
 ) -> Tensor:
     rows, length, heads, width = query.shape
     key_heads = key.shape[1]
+    if prefix is not None and length >= JOINED_FROM:
+        key, value = (
+            torch.cat([shared.expand(rows, -1, -1, -1), own], dim=2)
+            for shared, own in zip(prefix, (key, value), strict=True)
+        )
+        if hidden is not None:
+            hidden = functional.pad(hidden, (prefix[0].shape[1], 0))
+        prefix = None
     group = heads // key_heads
     scaled = query * width**-0.5
     # [B, T, K, G, D] → [B, K, T · G, D]
@@ -80,17 +90,15 @@ def _block(
     if hidden is not None:
         shape = own.shape
         own = (own.view(rows, key_heads, length, group, -1) + hidden).view(shape)
-    top = _top(own)
     if prefix is None:
-        weights = (own - top).exp()
-        out = (weights @ value) / _sum(weights)
+        out = torch.softmax(own, dim=-1) @ value
     else:
         # [B, K, T · G, D] → [K, B · T · G, D]
         flat = stacked.transpose(0, 1).flatten(1, 2)
         shared = flat @ prefix[0].transpose(-1, -2)
         back = (key_heads, rows, length * group, -1)
         shared_top = _top(shared)
-        top = torch.maximum(top, shared_top.view(back).transpose(0, 1))
+        top = torch.maximum(_top(own), shared_top.view(back).transpose(0, 1))
         shared = (shared - top.transpose(0, 1).reshape(key_heads, -1, 1)).exp()
         weights = (own - top).exp()
         read = (shared @ prefix[1]).view(back).transpose(0, 1)
