@@ -48,8 +48,10 @@ def by_pytorch(
     before=st.integers(0, 5),
     shared=st.integers(0, 5),
     masks=st.sampled_from(["none", "one", "each"]),
-    at_once=st.sampled_from([1, 40, 200, attention.SCORES_AT_ONCE]),
-    joined_from=st.sampled_from([1, attention.JOINED_FROM]),
+    limits=st.tuples(
+        st.sampled_from([1, 40, 200, attention.SCORES_AT_ONCE]),
+        st.sampled_from([1, attention.JOINED_FROM]),
+    ),
 )
 def test_it_is_one_softmax_of_pytorch_in_blocks_or_whole(
     rows: int,
@@ -58,8 +60,7 @@ def test_it_is_one_softmax_of_pytorch_in_blocks_or_whole(
     before: int,
     shared: int,
     masks: str,
-    at_once: int,
-    joined_from: int,
+    limits: tuple[int, int],
 ) -> None:
     chance = torch.Generator().manual_seed(length)
     seen, (key_heads, group) = before + length, heads
@@ -75,8 +76,8 @@ def test_it_is_one_softmax_of_pytorch_in_blocks_or_whole(
         unseen &= ~torch.eye(seen, dtype=torch.bool)[before:]  # every token sees itself
         hidden = torch.zeros(unseen.shape).masked_fill(unseen, float("-inf"))[:, None, :, None, :]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "SCORES_AT_ONCE", at_once)
-        patch.setattr(attention, "JOINED_FROM", joined_from)
+        patch.setattr(attention, "SCORES_AT_ONCE", limits[0])
+        patch.setattr(attention, "JOINED_FROM", limits[1])
         found = attend(query, key, value, hidden=hidden, prefix=prefix)
     expected = by_pytorch(query, key, value, hidden, prefix)
     assert found.shape == (rows, length, key_heads * group * WIDTH)

@@ -13,7 +13,7 @@ from plain import apart, hidden
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from steelyard.models import lora
+from steelyard.models import attention, lora
 from steelyard.models.attention import Packing, WholeRows
 from steelyard.models.decoder import Decoder, Product, rotate
 from tiny import open_in_float32, write_adapter
@@ -63,7 +63,8 @@ def test_whole_rows_have_the_librarys_states_with_a_shared_beginning_and_without
 ) -> None:
     if not shared + rows:
         return
-    with torch.inference_mode():
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "QUERIES_AT_ONCE", 3)
         tiny.loaded.decoder.switch.active = None
         first, *found = packed(tiny.loaded.decoder, shared, rows, fused=fused)
         if shared:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import apart, hidden
 
-from steelyard.models import kv_cache
+from steelyard.models import attention, kv_cache
 from steelyard.models.kv_cache import NOTHING, Prefix, Prefixes, Rows, bytes_per_token, common
 from tiny import open_in_float32, write_adapter
 
@@ -41,6 +41,7 @@ def test_rows_that_come_go_and_read_at_their_own_pace_have_the_librarys_states(
     texts: list[list[int]] = []  # what each row has read, beside the shared beginning
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(kv_cache, "COLUMNS_AT_ONCE", 3)
+        patch.setattr(attention, "QUERIES_AT_ONCE", 2)
         prefix = Prefixes(decoder, 10**9).get(shared)
         rows = Rows(decoder, SIZE)
         for _ in range(data.draw(st.integers(1, 6))):

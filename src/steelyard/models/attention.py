@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 SCORES_AT_ONCE = 2**21  # elements; larger blocks fall out of the processor's cache
+QUERIES_AT_ONCE = 128  # of rows twice as long and longer
 JOINED_FROM = 16  # tokens of a row from which a copy of the prefix costs less than it saves
 
 
@@ -35,15 +36,27 @@ def attend(
     *,
     hidden: Tensor | None,
     prefix: tuple[Tensor, Tensor] | None,
+    first: int | None = None,
 ) -> Tensor:
     """What every token of every row reads.
 
-    `hidden` is added to the scores: −∞ where a token must not look.
+    `hidden` is added to the scores: −∞ where a token must not look. `first` says how many keys of
+    its row the first token may see, and every later one sees at most one more than the one before:
+    long rows then leave out the keys that none of a block sees.
 
     Shapes: query [B, T, H, D]; key and value [B, K, S, D]; hidden [B or 1, 1, T, 1, S]; prefix
     key and value [K, P, D] → [B, T, H · D].
     """
     rows, length = query.shape[:2]
+    if first is not None and length >= 2 * QUERIES_AT_ONCE:
+        parts = []
+        for start in range(0, length, QUERIES_AT_ONCE):
+            stop = min(start + QUERIES_AT_ONCE, length)
+            end = first + stop - 1
+            mask = None if hidden is None else hidden[:, :, start:stop, :, :end]
+            k, v = key[:, :, :end], value[:, :, :end]
+            parts.append(attend(query[:, start:stop], k, v, hidden=mask, prefix=prefix))
+        return torch.cat(parts, dim=1)
     seen = key.shape[2] + (prefix[0].shape[1] if prefix else 0)
     at_once = max(1, SCORES_AT_ONCE // (length * query.shape[2] * seen))
     if rows == 1 and length > 1 and length * query.shape[2] * seen > SCORES_AT_ONCE:
@@ -210,7 +223,8 @@ class WholeRows:
             (q, query), (k, key), (v, value) = (t.split(sizes) for t in (query, key, value))
             prefix = k.transpose(0, 1), v.transpose(0, 1)
             k, v = prefix
-            parts.append(attend(q[None], k[None], v[None], hidden=self.first, prefix=None)[0])
+            out = attend(q[None], k[None], v[None], hidden=self.first, prefix=None, first=1)
+            parts.append(out[0])
         if self.packing is not None:
             q, k, v = (self.packing.pad(t) for t in (query, key, value))
             k, v = k.transpose(1, 2), v.transpose(1, 2)
@@ -220,6 +234,6 @@ class WholeRows:
                 )
                 out = out.transpose(1, 2).flatten(2)
             else:
-                out = attend(q, k, v, hidden=self.hidden, prefix=prefix)
+                out = attend(q, k, v, hidden=self.hidden, prefix=prefix, first=1)
             parts.append(self.packing.unpad(out))
         return torch.cat(parts) if len(parts) > 1 else parts[0]

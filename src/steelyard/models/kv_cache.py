@@ -210,6 +210,7 @@ class _Block:
     ) -> None:
         self.which = which
         self.packing = packing
+        self.first = None if sees is not None else int(filled.max()) + 1
         self.hidden = _hidden(filled, packing.longest, rows.capacity, sees, rows.like.dtype)
 
     def read(
@@ -217,7 +218,7 @@ class _Block:
     ) -> Tensor:
         padded = self.packing.pad(query)
         keys, values = keys[self.which], values[self.which]
-        out = attend(padded, keys, values, hidden=self.hidden, prefix=prefix)
+        out = attend(padded, keys, values, hidden=self.hidden, prefix=prefix, first=self.first)
         return self.packing.unpad(out)
 
 
