@@ -184,5 +184,5 @@ def test_a_frozen_adapter_is_prepared_once_and_one_that_learns_every_time(
             pair: Any = layer[1].adapters["x"]
             pair.freeze()
         [_, frozen] = packed(adapted, [], [[5, 6]])
-    assert torch.equal(frozen, after)
+    assert apart(frozen, after) < 1e-6
     assert list(fused._frozen) == ["x"]

@@ -83,7 +83,7 @@ class Fused:
         biases = [base.bias for base in bases]
         bias = torch.cat(biases).detach() if biases[0] is not None else None
         self.product = Product(weight, bias, lay_out=lay_out)
-        self._frozen: dict[str, tuple[Tensor, Tensor]] = {}
+        self._frozen: dict[str, tuple[Product, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shapes: [N, in] → [N, sum of out]."""
@@ -91,20 +91,22 @@ class Fused:
         if self.switch.active is None:
             return y
         down, up = self._adapter(self.switch.active)
-        low = functional.linear(x, down)
+        low = down(x)
         return torch.addmm(y, low, up) if torch.is_grad_enabled() else y.addmm_(low, up)
 
-    def _adapter(self, name: str) -> tuple[Tensor, Tensor]:
-        """A of all parts [R, in] and B of all parts [R, out], block by block."""
+    def _adapter(self, name: str) -> tuple[Product, Tensor]:
+        """A of all parts, [R, in], as a product, and B of all parts [R, out], block by block."""
         if name in self._frozen:
             return self._frozen[name]
         pairs: list[Any] = [part.adapters[name] for part in self.parts]
         dtype = self.product.weight.dtype
         down = torch.cat([pair.a for pair in pairs]).to(dtype)
         up = torch.block_diag(*(pair.b * pair.scale for pair in pairs)).t().to(dtype)
-        if pairs[0].frozen:
-            self._frozen[name] = (down.contiguous(), up.contiguous())
-        return down, up
+        if not pairs[0].frozen:
+            return Product(down, None, lay_out=False), up
+        lay_out = self.product.lay_out
+        self._frozen[name] = (Product(down, None, lay_out=lay_out), up.contiguous())
+        return self._frozen[name]
 
 
 class Decoder:
