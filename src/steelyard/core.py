@@ -85,7 +85,7 @@ class Limits:
     usd_per_1k: float | None = None
     p95_ms: float | None = None
     too_long: Literal["error", "truncate"] = "error"
-    memory_gb: float = 2.0
+    memory_gb: float = 2.0  # more answers and trains no faster on two cores. Source: ours
 
 
 @dataclass(frozen=True, slots=True)

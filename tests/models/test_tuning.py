@@ -52,7 +52,7 @@ def test_the_number_type_is_measured_once_per_machine(
     assert tuning.number_type(cache) == torch.bfloat16
     monkeypatch.setattr(tuning, "_seconds", taking(1.0, 2.0))
     assert tuning.number_type(cache) == torch.bfloat16
-    monkeypatch.setattr(tuning, "_processor", lambda: "another")
+    monkeypatch.setattr(tuning, "processor_name", lambda: "another")
     assert tuning.number_type(cache) == torch.float32
 
 

@@ -7,12 +7,14 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from steelyard.models.processor import processor_name
+
 PACKAGES = ("steelyard", "torch", "transformers", "llguidance", "numpy", "scikit-learn")
 
 
 def hardware() -> str:
     """The machine in a few words: "2 × AMD EPYC, 23 GB"."""
-    return f"{os.cpu_count() or 1} × {_processor()}, {_memory_gb()} GB{_gpu()}"
+    return f"{os.cpu_count() or 1} × {processor_name()}, {_memory_gb()} GB{_gpu()}"
 
 
 def versions() -> dict[str, str]:
@@ -24,15 +26,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _memory_gb() -> int:

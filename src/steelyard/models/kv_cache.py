@@ -1,8 +1,8 @@
 """Keys and values that stay: of rows being answered, and of the beginnings they share.
 
 Rows stand in one buffer per layer, the ones being answered always first, so that a step reads a
-plain slice. A row that is done is overwritten by the last one. A prefix stands once, beside the
-rows, and is never copied into them.
+plain slice. A row that is done is overwritten by the last one. What all prompts begin with stands
+once, beside the rows; a longer beginning that only some share is copied into theirs.
 """
 
 from __future__ import annotations

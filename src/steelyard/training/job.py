@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from steelyard.core import Json, ModelSpec, Weights, digest
+from steelyard.core import Json, Limits, ModelSpec, Weights, digest
 from steelyard.models import Message, Prompt
 
 JOB_FILE = "job.json"
@@ -42,7 +42,7 @@ class Job:
     weights: Weights
     seed: int
     rows: tuple[TrainingRow, ...]
-    memory_gb: float = 2.0
+    memory_gb: float = Limits().memory_gb
 
     @property
     def key(self) -> str:
