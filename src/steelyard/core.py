@@ -121,6 +121,33 @@ class Task:
         return splits[name]
 
 
+# ---------------------------------------------------------------- what can be looked up
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document: `text` is the document's `text[start:end]`.
+
+    `relevance` orders the passages of one search, larger first; its scale is that search's own.
+    `time` is when what it says began to hold, if the document says so.
+    """
+
+    document: str
+    start: int
+    end: int
+    text: str
+    title: str = ""
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    time: str | None = None
+    relevance: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """Names it for citations: the document and the characters of it."""
+        return f"{self.document}:{self.start}-{self.end}"
+
+
 # ---------------------------------------------------------------- one way to adapt
 
 
