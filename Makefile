@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python -m
-STEELYARD := OMP_WAIT_POLICY=passive .venv/bin/steelyard
-BENCH := OMP_WAIT_POLICY=passive .venv/bin/python bench
+STEELYARD := .venv/bin/steelyard
+BENCH := .venv/bin/python bench
 
 .PHONY: setup demo test slow check bench clean
 

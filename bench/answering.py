@@ -1,8 +1,8 @@
 """Answering: rows per second of ours beside generate and llama.cpp, in turn, on the same prompts.
 
-    OMP_WAIT_POLICY=passive python bench/answering.py            about half an hour on two cores
-    OMP_WAIT_POLICY=passive python bench/answering.py --small    about three minutes
-    OMP_WAIT_POLICY=passive python bench/answering.py --only json --rounds 5 --json json.json
+    python bench/answering.py            about half an hour on two cores
+    python bench/answering.py --small    about three minutes
+    python bench/answering.py --only json --rounds 5 --json json.json
 
 What is asked is in works.py, what is reached for in `GOALS`. All contenders answer greedily, with
 the same token limit, on as many threads as torch has. Both peers get token ids of our renderer's
@@ -35,6 +35,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+import steelyard.models  # noqa: F401  before torch: it settles how threads wait
+
+# isort: split
 
 import torch
 

@@ -68,7 +68,7 @@ class Server:
 @contextmanager
 def serving(settings: Settings) -> Iterator[Server]:
     """A server for as long as the block runs."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
+    environment = {key: value for key, value in os.environ.items() if "OMP_" not in key}
     command = (sys.executable, __file__, json.dumps(asdict(settings)))
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

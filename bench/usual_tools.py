@@ -8,7 +8,6 @@ Prompts are made and answers scored by steelyard, so that both sides do the same
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as steelyard runs
+import steelyard.models  # noqa: F401  before torch: it settles how threads wait
+
+# isort: split
 
 import hf_peer
 import trl_peer

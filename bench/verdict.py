@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -31,7 +30,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as steelyard runs
+import steelyard.models  # noqa: F401  before torch: it settles how threads wait
+
+# isort: split
 
 import rounds
 import trl_peer

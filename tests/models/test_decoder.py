@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from steelyard.models import attention, lora
 from steelyard.models.attention import Packing, WholeRows
-from steelyard.models.decoder import Decoder, Product, rotate
+from steelyard.models.decoder import Decoder, rotate
+from steelyard.models.fused import Product
 from tiny import open_in_float32, write_adapter
 
 tokens = st.integers(3, 250)
@@ -119,7 +120,7 @@ def test_a_product_laid_out_for_the_processor_is_the_plain_one(rows: int, *, bia
         assert apart(found.float(), expected.float()) < 0.005
     learning = x.clone().requires_grad_()
     out = laid_out(learning)
-    assert torch.equal(out, expected)  # with a gradient it is the plain one
+    assert apart(out.float(), expected.float()) < 0.005
     [gradient] = torch.autograd.grad(out.float().sum(), learning)
     assert apart(gradient.float(), weight.float().sum(0).expand_as(x)) < 0.01
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from steelyard.models import lora
 from steelyard.models.decoder import Decoder
+from steelyard.models.fused import Product
 from steelyard.training import batches, loop, target_loss
 from steelyard.training.batches import Encoded
 
@@ -30,6 +31,7 @@ class Table:
         self.table = torch.tensor(rows)
         self.head = nn.Linear(len(rows), len(rows), bias=False)
         nn.init.eye_(self.head.weight).requires_grad_(requires_grad=False)
+        self.output = Product(self.head.weight, None, lay_out=False)
 
     def __call__(self, ids: Tensor, _positions: Tensor, _attend: Any) -> Tensor:
         return self.table[ids]

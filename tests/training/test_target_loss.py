@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from steelyard.models.fused import Product
 from steelyard.training import target_loss as module
 from steelyard.training.target_loss import target_loss
 
@@ -25,6 +26,10 @@ def some(
         parameter.normal_(generator=chance)
     states = torch.randn(count, width, generator=chance, requires_grad=True)
     return states, head, torch.randint(vocabulary, (count,), generator=chance)
+
+
+def product(head: nn.Linear) -> Product:
+    return Product(head.weight, head.bias, lay_out=False)
 
 
 def whole(states: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
@@ -45,7 +50,7 @@ def test_value_and_gradient_are_those_of_cross_entropy(
     states, head, targets = some(count, width=width, vocabulary=vocabulary, bias=bias)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STATES_AT_ONCE", at_once)
-        ours = target_loss(states, head, targets)
+        ours = target_loss(states, product(head), targets)
     theirs = whole(states, head, targets)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5, abs=1e-4)
     [mine] = torch.autograd.grad(ours * share, states)
@@ -59,7 +64,7 @@ def test_a_loss_and_a_gradient_worked_by_hand() -> None:
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
     states = torch.zeros(1, 2, requires_grad=True)
-    loss = target_loss(states, head, torch.tensor([0]))
+    loss = target_loss(states, product(head), torch.tensor([0]))
     assert loss.item() == pytest.approx(0.6931472)
     loss.backward()
     assert states.grad is not None
@@ -80,16 +85,16 @@ def test_the_size_of_the_pieces_leaves_logits_far_below_those_of_all_targets(
 
     monkeypatch.setattr(module, "STATES_AT_ONCE", 10)
     monkeypatch.setattr(functional, "linear", watched)
-    target_loss(states, head, targets).backward()
+    target_loss(states, product(head), targets).backward()
     assert seen == [(10, 9), (10, 9), (5, 9)]
 
 
 def test_nothing_is_kept_for_a_gradient_that_nobody_asks_for() -> None:
     states, head, targets = some(5, width=4, vocabulary=9, bias=False)
-    expected = target_loss(states, head, targets)
+    expected = target_loss(states, product(head), targets)
     with torch.inference_mode():
-        assert target_loss(states, head, targets) == expected
-    plain = target_loss(states.detach(), head, targets)
+        assert target_loss(states, product(head), targets) == expected
+    plain = target_loss(states.detach(), product(head), targets)
     assert plain == expected
     assert not plain.requires_grad
 
@@ -98,7 +103,7 @@ def test_large_logits_overflow_nothing() -> None:
     head = nn.Linear(1, 3, bias=False).requires_grad_(requires_grad=False)
     head.weight.copy_(torch.tensor([[1e4], [-1e4], [0.0]]))
     states = torch.ones(2, 1, requires_grad=True)
-    loss = target_loss(states, head, torch.tensor([0, 1]))
+    loss = target_loss(states, product(head), torch.tensor([0, 1]))
     assert loss.item() == 2e4
     loss.backward()
     assert states.grad is not None
@@ -109,14 +114,14 @@ def test_a_state_that_is_no_number_gives_a_loss_that_is_none() -> None:
     states, head, targets = some(3, width=4, vocabulary=9, bias=False)
     with torch.no_grad():
         states[1] = float("nan")
-    assert target_loss(states, head, targets).isnan()
+    assert target_loss(states, product(head), targets).isnan()
 
 
 def test_in_bfloat16_the_sum_is_kept_in_float32_and_the_gradient_in_bfloat16() -> None:
     states, head, targets = some(400, width=8, vocabulary=50, bias=True)
     low = states.detach().bfloat16().requires_grad_()
     head = head.bfloat16()
-    ours, theirs = target_loss(low, head, targets), whole(low, head, targets)
+    ours, theirs = target_loss(low, product(head), targets), whole(low, head, targets)
     assert ours.dtype == torch.float32
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     [mine] = torch.autograd.grad(ours, low)

@@ -5,11 +5,7 @@ Exit codes: 0 done, 1 the work failed, 2 the input or usage is wrong, 130 interr
 
 from __future__ import annotations
 
-import os
 import sys
-
-# Before anything loads OpenMP: waiting threads must not spin while a neighbour works.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 

@@ -1,5 +1,6 @@
 """Base models behind one protocol."""
 
+from steelyard.models import runtime
 from steelyard.models.base import (
     Backend,
     Embedder,
@@ -11,6 +12,8 @@ from steelyard.models.base import (
     Sampling,
 )
 from steelyard.models.opening import check_embedder, check_model, open_backend, open_embedder
+
+runtime.settle()  # here, because it must come before torch
 
 __all__ = [
     "Backend",

@@ -19,15 +19,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from steelyard.models import lora
+from steelyard.models.fused import Fused, Product
 from steelyard.models.gradients import rms_norm, swiglu
 
-ROWS_EXPECTED = 64  # a hint for the layout; it serves any number
-LAID_OUT_BYTES = 2_000_000_000  # a layout is a second copy; larger models go without. Source: ours
+LAID_OUT_BYTES = 1_000_000_000  # layouts are copies; larger models go without. Source: ours
 
 MICRO_BATCH_TOKENS = 2048  # tokens; more train no faster on two cores. Source: ours
 
@@ -38,75 +37,6 @@ class Attend(Protocol):
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, /) -> Tensor:
         """Shapes: query [N, H, D], key and value [N, K, D] → [N, H · D]."""
         ...
-
-
-class Product:
-    """Wx + b with frozen weights.
-
-    Without a gradient it uses weights laid out for the processor, where oneDNN has such a layout:
-    plain products lay them out anew every time, which for few rows takes as long as they do.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, lay_out: bool) -> None:
-        self.weight, self.bias = weight, bias
-        self.lay_out = lay_out
-        self._laid_out: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Shapes: [N, in] → [N, out]."""
-        if not self.lay_out or torch.is_grad_enabled():
-            return functional.linear(x, self.weight, self.bias)
-        if self._laid_out is None:
-            self._laid_out = torch.ops.mkldnn._reorder_linear_weight(self.weight, ROWS_EXPECTED)
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._laid_out, self.bias, "none", [], "")
-        return y
-
-
-class Fused:
-    """Linear layers of one input as one product, with the active adapter of each.
-
-    The layers' own weights become views of the fused one, so that nothing is held twice.
-    """
-
-    def __init__(
-        self, parent: nn.Module, names: list[str], switch: lora.Switch, *, lay_out: bool
-    ) -> None:
-        self.parts: list[lora.LoraLinear] = [getattr(parent, name) for name in names]
-        self.switch = switch
-        bases = [part.base for part in self.parts]
-        weight = bases[0].weight.detach()
-        if len(bases) > 1:
-            weight = torch.cat([base.weight.detach() for base in bases])
-            pieces = weight.split([base.out_features for base in bases])
-            for base, piece in zip(bases, pieces, strict=True):
-                base.weight = nn.Parameter(piece, requires_grad=False)
-        biases = [base.bias for base in bases]
-        bias = torch.cat(biases).detach() if biases[0] is not None else None
-        self.product = Product(weight, bias, lay_out=lay_out)
-        self._frozen: dict[str, tuple[Product, Tensor]] = {}
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Shapes: [N, in] → [N, sum of out]."""
-        y = self.product(x)
-        if self.switch.active is None:
-            return y
-        down, up = self._adapter(self.switch.active)
-        low = down(x)
-        return torch.addmm(y, low, up) if torch.is_grad_enabled() else y.addmm_(low, up)
-
-    def _adapter(self, name: str) -> tuple[Product, Tensor]:
-        """A of all parts, [R, in], as a product, and B of all parts [R, out], block by block."""
-        if name in self._frozen:
-            return self._frozen[name]
-        pairs: list[Any] = [part.adapters[name] for part in self.parts]
-        dtype = self.product.weight.dtype
-        down = torch.cat([pair.a for pair in pairs]).to(dtype)
-        up = torch.block_diag(*(pair.b * pair.scale for pair in pairs)).t().to(dtype)
-        if not pairs[0].frozen:
-            return Product(down, None, lay_out=False), up
-        lay_out = self.product.lay_out
-        self._frozen[name] = (Product(down, None, lay_out=lay_out), up.contiguous())
-        return self._frozen[name]
 
 
 class Decoder:

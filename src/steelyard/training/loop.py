@@ -157,7 +157,7 @@ def summed_loss(decoder: Decoder, rows: Sequence[Encoded]) -> Tensor:
     batch = batches.pack(rows, decoder.device)
     attend = WholeRows(batch.shared, batch.packing, decoder.head.weight)
     states = take(decoder(batch.ids, batch.positions, attend), batch.states)
-    return target_loss(states, decoder.head, batch.targets)
+    return target_loss(states, decoder.output, batch.targets)
 
 
 def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps: int) -> None:

@@ -52,7 +52,7 @@ def _run(folder: Path, log: Callable[[Progress], None], deadline: float | None) 
     progress = folder / PROGRESS_FILE
     seen = progress.stat().st_size if progress.exists() else 0
     before, started = _spent(folder), time.monotonic()
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with (folder / STDERR_FILE).open("wb") as stderr:
         child = subprocess.Popen(  # noqa: S603  our own module, no shell
             [sys.executable, "-m", "steelyard.training.worker", str(folder)],

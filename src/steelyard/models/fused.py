@@ -1,0 +1,175 @@
+"""Frozen linear layers and the adapters beside them, as few products as can be.
+
+    y = x W + (x A) B           A: [in, R], B: [R, out]: the adapters of all parts, block by block
+
+The backward pass is ours: W has no gradient, and the products of A and B are taken once for all
+parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from steelyard.models import lora
+
+ROWS_EXPECTED = 64  # a hint for the layout; it serves any number
+
+
+class Product:
+    """Wx + b with frozen weights.
+
+    It uses weights laid out for the processor, where oneDNN has such a layout, for both
+    directions: plain products lay them out anew every time, which for few rows takes as long as
+    they do.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, lay_out: bool) -> None:
+        self.weight, self.bias = weight, bias
+        self.lay_out = lay_out
+        self._forward: Tensor | None = None
+        self._backward: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: [N, in] → [N, out]."""
+        if x.requires_grad and torch.is_grad_enabled():
+            y: Tensor = _Frozen.apply(x, self)
+            return y
+        return self.forward(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product itself, of which autograd knows nothing."""
+        if not self.lay_out:
+            return functional.linear(x, self.weight, self.bias)
+        if self._forward is None:
+            self._forward = _laid_out(self.weight)
+        return _product(x, self._forward, self.bias)
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """What the input's gradient is. Shapes: [N, out] → [N, in]."""
+        if not self.lay_out:
+            return gradient @ self.weight
+        if self._backward is None:
+            self._backward = _laid_out(self.weight.t().contiguous())
+        return _product(gradient.contiguous(), self._backward, None)
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS_EXPECTED)
+    return laid_out
+
+
+def _product(x: Tensor, laid_out: Tensor, bias: Tensor | None) -> Tensor:
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, "none", [], "")
+    return y
+
+
+class _Frozen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, product: Product) -> Tensor:
+        ctx.product = product
+        return product.forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.product.backward(gradient), None
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    """The low-rank products of all parts as one. Shapes: down [R, in], up [R, out]."""
+
+    down: Product
+    up: Tensor
+
+
+class Fused:
+    """Linear layers of one input as one product, with the active adapter of each.
+
+    The layers' own weights become views of the fused one, so that nothing is held twice.
+    """
+
+    def __init__(
+        self, parent: nn.Module, names: list[str], switch: lora.Switch, *, lay_out: bool
+    ) -> None:
+        self.parts: list[lora.LoraLinear] = [getattr(parent, name) for name in names]
+        self.switch = switch
+        bases = [part.base for part in self.parts]
+        weight = bases[0].weight.detach()
+        if len(bases) > 1:
+            weight = torch.cat([base.weight.detach() for base in bases])
+            pieces = weight.split([base.out_features for base in bases])
+            for base, piece in zip(bases, pieces, strict=True):
+                base.weight = nn.Parameter(piece, requires_grad=False)
+        biases = [base.bias for base in bases]
+        bias = torch.cat(biases).detach() if biases[0] is not None else None
+        self.product = Product(weight, bias, lay_out=lay_out)
+        self._frozen: dict[str, _Adapter] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: [N, in] → [N, sum of out]."""
+        name = self.switch.active
+        if name is None:
+            return self.product(x)
+        pairs: list[Any] = [part.adapters[name] for part in self.parts]
+        adapter = self._prepared(name, pairs)
+        if not torch.is_grad_enabled():
+            return self.product.forward(x).addmm_(adapter.down.forward(x), adapter.up)
+        if pairs[0].frozen:
+            return self.product(x) + adapter.down(x) @ adapter.up
+        parameters = [tensor for pair in pairs for tensor in (pair.a, pair.b)]
+        y: Tensor = _WithAdapter.apply(x, self.product, adapter, pairs, *parameters)
+        return y
+
+    def _prepared(self, name: str, pairs: list[Any]) -> _Adapter:
+        """The adapter in the base's type: made once when it is frozen, anew while it learns."""
+        if name in self._frozen:
+            return self._frozen[name]
+        dtype = self.product.weight.dtype
+        with torch.no_grad():
+            down = torch.cat([pair.a for pair in pairs]).to(dtype)
+            up = down.new_zeros(len(down), len(self.product.weight))
+            row = column = 0
+            for pair in pairs:
+                rank, out = pair.b.shape[1], pair.b.shape[0]
+                up[row : row + rank, column : column + out] = (pair.b * pair.scale).t()
+                row, column = row + rank, column + out
+        frozen = pairs[0].frozen
+        adapter = _Adapter(Product(down, None, lay_out=frozen and self.product.lay_out), up)
+        if frozen:
+            self._frozen[name] = adapter
+        return adapter
+
+
+class _WithAdapter(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, product: Product, adapter: _Adapter, pairs: list[Any], *_: Tensor
+    ) -> Tensor:
+        low = adapter.down.forward(x)
+        ctx.save_for_backward(x, low)
+        ctx.product, ctx.adapter, ctx.pairs = product, adapter, pairs
+        return product.forward(x).addmm_(low, adapter.up)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, low = ctx.saved_tensors
+        down, up = ctx.adapter.down.weight, ctx.adapter.up
+        to_low = gradient @ up.t()
+        to_down = (to_low.t() @ x).float()
+        to_up = (low.t() @ gradient).t()
+        found: list[Tensor | None] = []
+        row = column = 0
+        for pair in ctx.pairs:
+            rank, out = pair.b.shape[1], pair.b.shape[0]
+            found.append(to_down[row : row + rank])
+            found.append(to_up[column : column + out, row : row + rank].float() * pair.scale)
+            row, column = row + rank, column + out
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = ctx.product.backward(gradient).addmm_(to_low, down)
+        return (to_x, None, None, None, *found)
