@@ -18,7 +18,8 @@ figcaption figure footer form header hr html legend li main ol option p section 
 table tbody tfoot thead tr ul"""
 _BLOCK = frozenset(_BLOCKS.split())
 _HEADING = {f"h{level}": level for level in range(1, 7)}
-_CELL = "\x1f"  # marks the place between two cells until a row is whole; no tidy text holds it
+_CELL = "\0"  # marks the place between two cells until a row is whole; no tidy text holds it
+_ITEM = "- "
 _SPACE = re.compile(r"[ \t\n\xa0]+")
 # The parser of the standard library stops with an error at a `<![word` that it does not know.
 _MARKED = re.compile(r"<!\[(?!(?:if|else|endif|cdata|temp|ignore|include|rcdata)\b)", re.IGNORECASE)
@@ -87,7 +88,7 @@ class _Page(HTMLParser):
             self._break_block()
             if tag == "li" and not any(self._tables):
                 self._after = "\n"
-                self._line.append("- ")
+                self._line.append(_ITEM)
             elif tag == "table":
                 self._after = "\n\n"
                 self._tables.append(False)
@@ -132,6 +133,8 @@ class _Page(HTMLParser):
 
     def _break_block(self) -> None:
         """Between two blocks; inside a row of a table only between two lines."""
+        if self._line == [_ITEM]:
+            return
         if any(self._tables) or self._level:
             self._break()
         else:
@@ -152,9 +155,13 @@ class _Page(HTMLParser):
         else:
             text = re.sub(r" +", " ", text)
             text = re.sub(r" ?\n[ \n]*", "\n", text)
-            text = re.sub(rf"[ \n]?{_CELL}[ \n]?", CELLS, text.strip().strip(_CELL)).strip()
+            text = text.strip().removeprefix(_CELL)  # the first cell of a row
+            if text.strip(f" \n{_CELL}"):
+                text = re.sub(rf"[ \n]?{_CELL}[ \n]?", CELLS, text).strip()
+            else:
+                text = ""
         if level:
             text = one_line(text).rstrip("¶ ")  # Sphinx ends its headings with a link
-        if text and text != "-":
+        if text and text != _ITEM.strip():
             self.blocks.add(text, level=level, after=self._after)
             self._after = "\n\n"
