@@ -221,15 +221,16 @@ def test_with_the_extra_they_are_read_in_the_child_too(tmp_path):
             "c.rtf": b"",
             "d.odt": b"no zip at all",
             "e.py": b"import os\n",
-            "secret.org": b" ",
+            "secret.org": b"The secret",
         },
     )
     documents, reasons = read_all([found(path) for path in sorted(tmp_path.iterdir())])
     assert [document.text for document in documents] == [
         "Hello world\n\nSecond\n",
         "**TITLE**: Title\n\n# Head\n\nText\n",
+        "The secret\n",
     ]
     assert documents[1].title == "Title"
     assert [heading.title for heading in documents[1].headings] == ["Head"]
-    assert set(reasons) == {"c.rtf", "d.odt", "e.py", "secret.org"}
+    assert set(reasons) == {"c.rtf", "d.odt", "e.py"}
     assert 'files of type ".py" are not read' in reasons["e.py"]

@@ -20,6 +20,9 @@ _BLOCK = frozenset(_BLOCKS.split())
 _HEADING = {f"h{level}": level for level in range(1, 7)}
 _CELL = "\0"  # marks the place between two cells until a row is whole; no tidy text holds it
 _ITEM = "- "
+_BETWEEN_CELLS = re.compile(rf"[ \n]?{_CELL}[ \n]?")
+_LINE_END = re.compile(r" ?\n[ \n]*")
+_SPACES = re.compile(r" +")
 _SPACE = re.compile(r"[ \t\n\xa0]+")
 # The parser of the standard library stops with an error at a `<![word` that it does not know.
 _MARKED = re.compile(r"<!\[(?!(?:if|else|endif|cdata|temp|ignore|include|rcdata)\b)", re.IGNORECASE)
@@ -153,11 +156,10 @@ class _Page(HTMLParser):
             text = text.replace(_CELL, CELLS).strip("\n").rstrip()
             level = 0
         else:
-            text = re.sub(r" +", " ", text)
-            text = re.sub(r" ?\n[ \n]*", "\n", text)
+            text = _LINE_END.sub("\n", _SPACES.sub(" ", text))
             text = text.strip().removeprefix(_CELL)  # the first cell of a row
             if text.strip(f" \n{_CELL}"):
-                text = re.sub(rf"[ \n]?{_CELL}[ \n]?", CELLS, text).strip()
+                text = _BETWEEN_CELLS.sub(CELLS, text).strip()
             else:
                 text = ""
         if level:
