@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import steelyard.models  # noqa: F401  before torch: it settles how threads wait
+from steelyard.models import runtime  # before torch: it settles how threads wait
 
 # isort: split
 
@@ -239,8 +239,10 @@ def main() -> None:
     if options.device != device():
         parser.error(f"--device {options.device}: models are opened on {device()} here")
     if options.child:
+        runtime.keep_memory()
         child(options.child)
         return
+    runtime.keep_memory()  # as the training child does, for all contenders
     size = SIZES[options.small]
     print(rounds.machine())
     if options.shape == "embedded":

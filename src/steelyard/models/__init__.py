@@ -13,7 +13,7 @@ from steelyard.models.base import (
 )
 from steelyard.models.opening import check_embedder, check_model, open_backend, open_embedder
 
-runtime.settle()  # here, because it must come before torch
+runtime.settle_waiting()  # here, because it must come before torch
 
 __all__ = [
     "Backend",

@@ -26,8 +26,8 @@ from steelyard.models.decoder import Decoder
 from steelyard.models.kv_cache import Rows
 from steelyard.models.sharing import Prompts
 
-BRANCHES_AT_ONCE = 16  # of one row, once a whole label is known. Source: ours
-LOGITS_AT_ONCE = 256  # rows of [tokens, V] held at once: 50 MB for SmolLM2
+BRANCHES_AT_ONCE = 8  # of one row, once a whole label is known. Source: ours
+LOGITS_AT_ONCE = 64  # rows of [tokens, V] held at once: 12 MB for SmolLM2, which stay in the cache
 
 
 @dataclass(eq=False, slots=True)

@@ -5,8 +5,9 @@ at once, as OMP_WAIT_POLICY=passive has it, costs a waking up at every small ste
 short rows was a third slower. Looking for ever, which is the default, stalls a machine with a busy
 neighbour. So it looks for a few microseconds.
 
-Memory that was freed goes back to the system by default and has to be cleared and mapped again a
-moment later; here it stays with the process, in large pages.
+Memory that was freed goes back to the system and has to be cleared and mapped again a moment later.
+Training, whose steps ask for the same sizes again and again, keeps it, in large pages. Answering
+does not: its sizes differ, and what it kept grew to twice as much.
 
 Figures: docs/performance.md.
 """
@@ -16,24 +17,26 @@ from __future__ import annotations
 import ctypes
 import os
 
-ENVIRONMENT = {
+WAITING = {
     "OMP_WAIT_POLICY": "passive",  # for other OpenMP runtimes than GNU's, which have no count
     "GOMP_SPINCOUNT": "10000",  # Source: ours, docs/performance.md
-    "THP_MEM_ALLOC_ENABLE": "1",  # torch: large pages for large tensors
 }
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch's own name
 # The parameters of mallopt(3). 32 MiB is the most that its threshold for own mappings takes.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MAPPED_FROM = 32 * 2**20
 NEVER = 2**31 - 1
 
 
-def settle() -> None:
-    """Settle both for this process and its children; what the user has set stays.
-
-    Waiting is settled only where torch is not loaded yet, memory with glibc only.
-    """
-    for name, value in ENVIRONMENT.items():
+def settle_waiting() -> None:
+    """For this process, if torch is not loaded yet, and its children; what the user set stays."""
+    for name, value in WAITING.items():
         os.environ.setdefault(name, value)
+
+
+def keep_memory() -> None:
+    """For this process, before torch holds any; with glibc only."""
+    os.environ.setdefault(LARGE_PAGES, "1")
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):

@@ -36,7 +36,7 @@ from steelyard.models.sharing import Prompts
 from steelyard.models.tuning import settle_threads
 
 KEPT_BYTES = 300_000_000  # for beginnings that later calls use again. Source: ours
-ROWS_AT_ONCE = 128  # passes over more rows are no cheaper per row. Source: ours
+ROWS_AT_ONCE = 64  # passes over more rows are no cheaper per row. Source: ours
 GIVEN_UP_TOKENS = 24  # of an answer that cannot become what was asked for. Source: ours
 
 T = TypeVar("T")

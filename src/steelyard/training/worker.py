@@ -18,7 +18,7 @@ from pathlib import Path
 
 from steelyard.core import Json
 from steelyard.errors import SteelyardError, TrainingError
-from steelyard.models import open_backend
+from steelyard.models import open_backend, runtime
 from steelyard.models.fake import ROWS_FILE
 from steelyard.models.opening import is_fake
 from steelyard.training.job import (
@@ -145,4 +145,5 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    runtime.keep_memory()
     sys.exit(main(Path(sys.argv[1])))
