@@ -245,7 +245,7 @@ CASES: dict[str, tuple[Callable[[], object], str, list[str]]] = {
     "documents": (
         task(("[models]", '[knowledge]\ndocuments = ["a.md"]\n\n[models]')),
         "weigh task.toml",
-        ["task.toml:12: [knowledge]", "Remove the [knowledge] section"],
+        ['task.toml:13: [knowledge] documents names "a.md"', "Correct the path"],
     ),
     "asking before weighing": (
         task(),

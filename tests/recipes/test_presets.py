@@ -12,7 +12,7 @@ from steelyard.errors import InputError
 from steelyard.recipes import CONTROLS, model_of, presets, select
 from steelyard.recipes.presets import SHOTS
 
-TRAIN = [example(f"e{number}", f"text {number}") for number in range(20)]
+TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
 JSON = make_task(TRAIN, Output("json", schema={"type": "object"}))
 TEXT = make_task(TRAIN, Output("text"))
@@ -25,14 +25,14 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot lora",
+            "nearest-shot lora shuffled-shot",
         ),
         (
             JSON,
             "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
-            "nearest-shot nearest-shot+constrained lora lora+constrained",
+            "nearest-shot nearest-shot+constrained lora lora+constrained shuffled-shot",
         ),
-        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora"),
+        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora shuffled-shot"),
     ],
 )
 def test_each_output_type_has_its_recipes_in_the_order_in_which_they_run(task, names):
@@ -81,7 +81,7 @@ def test_the_controls_run_beside_those_named_and_in_the_tables_order():
 def test_several_models_weigh_each_recipe_on_each():
     names = [r.name for r in select(TWO)]
     assert names[:4] == ["majority", "tfidf", "zero-shot@big", "zero-shot@small"]
-    assert len(names) == 2 + 2 * 4
+    assert len(names) == 2 + 2 * 5
     assert {r.model for r in select(TWO)} == {"majority", "tfidf", "big", "small"}
 
 
@@ -96,7 +96,11 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
     [
         (TEXT, "few-shots", 'Did you mean "few-shot"?'),
         (JSON, "lora+constraint", 'Did you mean "lora+constrained"?'),
-        (TEXT, "lora@fake", "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora."),
+        (
+            TEXT,
+            "lora@fake",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, shuffled-shot.",
+        ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],
 )

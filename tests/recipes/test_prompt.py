@@ -7,7 +7,14 @@ import pytest
 from fake_tasks import example
 from steelyard.core import Output
 from steelyard.models import Message
-from steelyard.recipes.prompt import build_prompt, describe_output, sketch, target_text
+from steelyard.recipes.prompt import (
+    Frame,
+    Part,
+    build_prompt,
+    describe_output,
+    sketch,
+    target_text,
+)
 
 SCHEMA = {
     "type": "object",
@@ -26,7 +33,8 @@ SCHEMA = {
 def test_a_prompt_is_instruction_shape_examples_and_input_in_this_order():
     output = Output("label", ("billing", "login"))
     shots = [example("a", "I was charged twice", "billing"), example("b", "Who am I", "login")]
-    assert build_prompt("Route the message.", output, shots, "No mail", describe=True) == (
+    parts = [Part("example", shot) for shot in shots]
+    assert build_prompt(Frame("Route the message.", output), parts, "No mail") == (
         Message(
             "system",
             "Route the message.\nAnswer with one of these labels and nothing else: billing, login",
@@ -41,7 +49,7 @@ def test_a_prompt_is_instruction_shape_examples_and_input_in_this_order():
 
 def test_without_description_and_examples_a_prompt_is_instruction_and_input():
     output = Output("json", schema=SCHEMA)
-    assert build_prompt("Extract.", output, [], "Ann, senior", describe=False) == (
+    assert build_prompt(Frame("Extract.", output, describe=False), [], "Ann, senior") == (
         Message("system", "Extract."),
         Message("user", "Ann, senior"),
     )
@@ -50,7 +58,7 @@ def test_without_description_and_examples_a_prompt_is_instruction_and_input():
 def test_a_json_prompt_sketches_its_schema_and_shows_targets_on_one_line():
     output = Output("json", schema=SCHEMA)
     shot = example("a", "Zoë", {"name": "Zoë", "jobs": []})
-    assert build_prompt("Extract.", output, [shot], "x", describe=True)[:3] == (
+    assert build_prompt(Frame("Extract.", output), [Part("example", shot)], "x")[:3] == (
         Message(
             "system",
             "Extract.\n"
@@ -65,7 +73,7 @@ def test_a_json_prompt_sketches_its_schema_and_shows_targets_on_one_line():
 
 def test_free_text_needs_no_description():
     assert describe_output(Output("text")) == ""
-    prompt = build_prompt("Translate.", Output("text"), [], "x", describe=True)
+    prompt = build_prompt(Frame("Translate.", Output("text")), [], "x")
     assert prompt[0] == Message("system", "Translate.")
 
 

@@ -19,6 +19,8 @@ def command(
     text: Annotated[str, typer.Argument(help="The input; - reads it from standard input.")],
     target: TargetColumn = None,
     home: HomePath = HOME,
+    user: Annotated[str | None, typer.Option(help="Who asks, to use their history.")] = None,
+    time: Annotated[str | None, typer.Option(help="As of when, in ISO 8601.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer with its usage.")] = False,
 ) -> None:
     """Answer with the system that the task's verdict chose."""
@@ -27,7 +29,7 @@ def command(
         text = sys.stdin.read()
     with open_home(home, create=False) as opened:
         chosen = chosen_system(task, opened)
-    answer = chosen.system.answer(text)
+        answer = chosen.system.answer(text, user=user, time=time)
     if answer.error is not None:
         raise WorkError(f"{chosen.system.recipe.name} could not answer: {answer.error}")
     if json:

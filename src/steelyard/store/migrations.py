@@ -39,13 +39,36 @@ CREATE TABLE verdict (
 """
 
 
+# `user` is '' for an answer that is everybody's.
+V2 = """
+CREATE TABLE accepted (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_name TEXT NOT NULL,
+    input TEXT NOT NULL,
+    target TEXT NOT NULL,
+    user TEXT NOT NULL,
+    time TEXT NOT NULL
+);
+CREATE UNIQUE INDEX accepted_once ON accepted (task_name, user, input);
+CREATE INDEX accepted_user ON accepted (user);
+"""
+
+
 def _v1(connection: Connection) -> None:
-    for statement in V1.split(";"):
+    _run(connection, V1)
+
+
+def _v2(connection: Connection) -> None:
+    _run(connection, V2)
+
+
+def _run(connection: Connection, script: str) -> None:
+    for statement in script.split(";"):
         if statement.strip():
             connection.execute(text(statement))
 
 
-MIGRATIONS = (_v1,)
+MIGRATIONS = (_v1, _v2)
 
 
 def migrate(connection: Connection) -> None:
