@@ -185,7 +185,7 @@ class Base:
     # ------------------------------------------------------------ vectors
 
     def embed(
-        self, embedder: Embedder, listen: Callable[[int, int], None] = lambda done, total: None
+        self, embedder: Embedder, listen: Callable[[int, int], None] = lambda *_: None
     ) -> int:
         """Give every passage that stands for itself a vector of this embedder.
 

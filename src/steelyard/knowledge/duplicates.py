@@ -24,7 +24,7 @@ SIMILARITY = 0.9
 # Four bands of five: 97 % of the pairs at 0.9 are found. Source: 1 - (1 - s^5)^4, Leskovec et al.,
 # Mining of Massive Datasets, 3.4.2.
 BANDS, ROWS = 4, 5
-NEGATIONS = frozenset("no not t never none nor neither cannot without nicht kein ne pas".split())
+NEGATIONS = {"no", "not", "t", "never", "none", "nor", "cannot", "without", "nicht", "kein", "pas"}
 
 # Words, and the signs that mean something: -5, C#, x < y, 5 $; not what is only punctuation.
 WORD = re.compile(r"-(?=\d)|(?<=\w)#|\w+|[^\w\s.,;:!?'\"“”‘’()\[\]*#`~-]")

@@ -146,7 +146,7 @@ class _Ingest:
         for wrong in self._closed:
             self._take(_Part(Found(wrong.path, wrong.path.parent, 0, 0), None), [wrong])
         self._write()
-        self._remove_missing(None if only else [os.path.abspath(path) for path in paths])
+        self._remove_missing(None if only else [_absolute(path) for path in paths])
         self.added.unreadable = [
             (path, error) for path, error in self._base.unreadable() if path in self._seen
         ]
@@ -244,7 +244,7 @@ class _Ingest:
         there = writing.find(connection, path, part.prepared)
         new = {one.sha256: one for one in part.prepared if one.sha256 not in there}
         self._keep(there.values())
-        self._delete(writing.stale(connection, path, list(new.values()), "kept"))
+        self._delete(writing.replaced(connection, path, list(new.values())))
         self._keep(writing.add(connection, path, list(new.values())))
         self.added.num_new += len(new)
         if part.is_last:
@@ -271,6 +271,11 @@ class _Ingest:
             if roots is None or any(_is_below(path, root) for root in roots):
                 self.added.num_gone += self._base.remove_source(path)
                 self.added.num_removed_files += 1
+
+
+def _absolute(path: Path) -> str:
+    """As `find_files` names it: links are not resolved."""
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -19,9 +19,9 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Protocol
 
 from steelyard.core import Passage
+from steelyard.knowledge.reading import Document
 
 # Source: 100 words are the passages of DPR (Karpukhin et al. 2020, arXiv:2004.04906, 4.1). With
 # about 1.3 tokens a word they fit the 256 tokens that all-MiniLM-L6-v2 reads.
@@ -34,23 +34,6 @@ SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n\s*")
 SEPARATORS = (PARAGRAPH, SENTENCE)
 WORD = re.compile(r"\S+")
 MARKUP = re.compile(r"[\W_]+")
-
-
-class Cuttable(Protocol):
-    """What of a document decides its passages."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def headings(self) -> Sequence[tuple[int, str, int]]: ...
-    @property
-    def pages(self) -> Sequence[int]: ...
-    @property
-    def valid_from(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +59,7 @@ class _Piece:
         return _size(self.words, self.end - self.start) <= 1
 
 
-def cut(document: Cuttable) -> list[Passage]:
+def cut(document: Document) -> list[Passage]:
     """The passages of a document, in order."""
     text = document.text
     return [
@@ -95,7 +78,7 @@ def cut(document: Cuttable) -> list[Passage]:
     ]
 
 
-def _sections(document: Cuttable) -> Iterator[_Section]:
+def _sections(document: Document) -> Iterator[_Section]:
     """The stretches that no passage crosses, from the first character to the last."""
     text, pages = document.text, sorted(document.pages)
     levels = {_line_start(text, start): (level, title) for level, title, start in document.headings}

@@ -9,9 +9,9 @@
 Of a `source`, `name` is the path below the folder that was given. Without a `sha256` it is not
 read to its end, or could not be opened, and is read again.
 
-Of a `document`, `valid_from` '' is "always" and `valid_to` '9' is "still". `valid_to` is the end
-that holds; `ends` is the one that the document gave, '' where it gave none and a later version
-decides. `version` counts the different `valid_from` of one tenant, user and id.
+Of a `document`, `valid_from` '' is "always" and `valid_to` '9' is "still". It holds from
+`valid_from` until before `valid_to`, which is `ends`, if the document gave an end, or else where a
+later version begins. `version` counts the different `valid_from` of one tenant, user and id.
 
 Of a `passage`, `same_as` names the one that stands for it and shares its tenant, user, dates
 and metadata. Only passages that stand for themselves have a `vector`, of float16; `words` holds

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import date, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
 from steelyard.core import Json, digest
-from steelyard.knowledge import duplicates
+from steelyard.knowledge.folding import fold, fold_again, parts, scopes, unfold
 from steelyard.knowledge.passages import cut
 from steelyard.knowledge.reading import Document
 from steelyard.knowledge.tables import ALWAYS, STILL
 
-CROWD = 8  # look-alikes of which a passage is compared with the first ones only. Source: ours
-MOST_VALUES = 500  # values of one statement, well below SQLite's limit
-
 Identity = tuple[str, str, str]  # tenant, user, id
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +47,33 @@ def prepare(document: Document) -> Prepared:
 
 def find(connection: Connection, source: str, prepared: Sequence[Prepared]) -> dict[str, int]:
     """Which of these documents a source has already, unchanged: their numbers by sha256."""
-    found: dict[str, int] = {}
-    for part in _parts([one.sha256 for one in prepared]):
-        rows = connection.exec_driver_sql(
-            f"SELECT sha256, number FROM document WHERE source = ? AND sha256 IN ({_marks(part)})",
-            (source, *part),
-        )
-        found.update((sha256, number) for sha256, number in rows)
-    return found
+    rows = connection.exec_driver_sql(
+        "SELECT sha256, number FROM document "
+        "WHERE source = ? AND sha256 IN (SELECT value FROM json_each(?))",
+        (source, _json([one.sha256 for one in prepared])),
+    )
+    return {str(sha256): int(number) for sha256, number in rows}
+
+
+def replaced(connection: Connection, source: str, prepared: Sequence[Prepared]) -> list[int]:
+    """Documents of a source in whose place these come: same identity and date, other content.
+
+    Those in the table `kept` are known to be the source's still.
+    """
+    rows = connection.exec_driver_sql(
+        "SELECT number FROM document WHERE (tenant, user, id, valid_from) IN (SELECT "
+        "json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), "
+        "json_extract(value, '$[3]') FROM json_each(?)) "
+        "AND source = ? AND number NOT IN (SELECT number FROM kept)",
+        (_json([[*one.identity, one.valid_from] for one in prepared]), source),
+    )
+    return [number for (number,) in rows]
 
 
 def add(connection: Connection, source: str, prepared: Sequence[Prepared]) -> list[int]:
     """Add documents that the source does not have; their numbers come back."""
-    number = next_number(connection, "document")
-    numbers = list(range(number, number + len(prepared)))
+    first = next_number(connection, "document")
+    numbers = list(range(first, first + len(prepared)))
     if not numbers:
         return []
     connection.exec_driver_sql(
@@ -79,53 +89,39 @@ def add(connection: Connection, source: str, prepared: Sequence[Prepared]) -> li
 def delete(connection: Connection, documents: Sequence[int]) -> None:
     """Remove documents with their passages from every table and index."""
     identities: set[Identity] = set()
-    for part in _parts(documents):
-        marks = _marks(part)
+    for part in parts(documents):
+        numbers = _json(list(part))
         rows = connection.exec_driver_sql(
-            f"SELECT tenant, user, id FROM document WHERE number IN ({marks})", part
+            "SELECT tenant, user, id FROM document "
+            "WHERE number IN (SELECT value FROM json_each(?))",
+            (numbers,),
         )
         identities |= {(tenant, user, name) for tenant, user, name in rows}
-        passages = _passages(connection, part)
-        left = _unfold(connection, passages)
-        for some in _parts(passages):
-            connection.exec_driver_sql(
-                f"DELETE FROM passage WHERE number IN ({_marks(some)})", some
-            )
-        connection.exec_driver_sql(f"DELETE FROM document WHERE number IN ({marks})", part)
-        _fold_again(connection, left)
+        left = unfold(connection, _passages(connection, part))
+        connection.exec_driver_sql(
+            "DELETE FROM passage WHERE document IN (SELECT value FROM json_each(?))", (numbers,)
+        )
+        connection.exec_driver_sql(
+            "DELETE FROM document WHERE number IN (SELECT value FROM json_each(?))", (numbers,)
+        )
+        fold_again(connection, left)
     _settle(connection, sorted(identities))
 
 
-def stale(
-    connection: Connection, source: str, prepared: Sequence[Prepared], kept: str
-) -> list[int]:
-    """Documents of a source that these ones replace: same identity and dates, other content.
-
-    `kept` names the table of the numbers that are known to be the source's still.
-    """
-    numbers: list[int] = []
-    for part in _parts(prepared, MOST_VALUES // 4):
-        values = ", ".join(["(?, ?, ?, ?)"] * len(part))
-        rows = connection.exec_driver_sql(
-            f"SELECT number FROM document WHERE (tenant, user, id, valid_from) IN (VALUES {values})"
-            f" AND source = ? AND number NOT IN (SELECT number FROM {kept})",
-            (*(v for one in part for v in (*one.identity, one.valid_from)), source),
-        )
-        numbers += [number for (number,) in rows]
-    return numbers
-
-
-# ---------------------------------------------------------------- versions
+def next_number(connection: Connection, table: str) -> int:
+    """The number of the next row: one that no row ever had."""
+    query = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+    return int(connection.exec_driver_sql(query, (table,)).scalar() or 0) + 1
 
 
 def _settle(connection: Connection, identities: Sequence[Identity]) -> None:
     """Number the versions of these documents, and end each where the next one begins."""
-    for part in _parts(identities, MOST_VALUES // 3):
-        values = ", ".join(["(?, ?, ?)"] * len(part))
+    for part in parts(identities):
         rows = connection.exec_driver_sql(
             "SELECT tenant, user, id, number, version, valid_from, valid_to, ends FROM document "
-            f"WHERE (tenant, user, id) IN (VALUES {values})",
-            tuple(value for identity in part for value in identity),
+            "WHERE (tenant, user, id) IN (SELECT json_extract(value, '$[0]'), "
+            "json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?))",
+            (_json(list(part)),),
         )
         versions: dict[Identity, list[Any]] = defaultdict(list)
         for tenant, user, name, *rest in rows:
@@ -142,182 +138,46 @@ def _settle(connection: Connection, identities: Sequence[Identity]) -> None:
                 if valid_to != end:
                     moved.append(number)
         passages = _passages(connection, moved)
-        left = _unfold(connection, passages)  # in the scope of the old dates
+        left = unfold(connection, passages)  # in the scope of the old dates
         if updates:
             connection.exec_driver_sql(
                 "UPDATE document SET version = ?, valid_to = ? WHERE number = ?", updates
             )
-        _fold_again(connection, sorted({*passages, *left}))
-
-
-# ---------------------------------------------------------------- passages and their folding
+        fold_again(connection, sorted([*passages, *left]))
 
 
 def _add_passages(connection: Connection, documents: dict[int, Prepared]) -> None:
-    number = next_number(connection, "passage")
-    rows = [
-        (number + place, document, passage)
-        for place, (document, passage) in enumerate(
-            (document, passage)
-            for document, prepared in documents.items()
-            for passage in cut(prepared.document)
-        )
+    passages = [
+        (document, passage)
+        for document, prepared in documents.items()
+        for passage in cut(prepared.document)
     ]
-    scopes = _scopes(connection, list(documents))
-    folded = _fold(connection, [(n, p.text, scopes[document]) for n, document, p in rows])
-    if rows:
+    scope = scopes(connection, list(documents))
+    number = next_number(connection, "passage")
+    for part in parts(list(enumerate(passages, start=number))):
+        folded = fold(connection, [(n, p.text, scope[document]) for n, (document, p) in part])
         connection.exec_driver_sql(
             "INSERT INTO passage (number, document, first, last, headings, page, text, same_as) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (n, document, p.start, p.end, _json(p.headings), p.page, p.text, folded.get(n))
-                for n, document, p in rows
+                for n, (document, p) in part
             ],
         )
 
 
-def _unfold(connection: Connection, passages: Sequence[int]) -> list[int]:
-    """Take passages out of the folds of their scope; the others that were folded into them
-    come back, and have to be folded again.
-    """
-    left: list[int] = []
-    gone = set(passages)
-    for part in _parts(passages):
-        marks = _marks(part)
-        rows = connection.exec_driver_sql(
-            f"SELECT number FROM passage WHERE same_as IN ({marks}) ORDER BY number", part
-        )
-        left += [number for (number,) in rows if number not in gone]
-        connection.exec_driver_sql(  # one of the same text needs no new vector
-            "INSERT OR REPLACE INTO vector SELECT other.number, vector.embedder, vector.value "
-            "FROM passage JOIN vector ON vector.passage = passage.number "
-            "JOIN passage AS other ON other.same_as = passage.number "
-            f"WHERE passage.number IN ({marks}) AND other.text = passage.text",
-            part,
-        )
-        firsts = connection.exec_driver_sql(
-            "SELECT passage.text, passage.number, passage.document FROM passage "
-            f"WHERE number IN ({marks}) AND same_as IS NULL",
-            part,
-        ).all()
-        scopes = _scopes(connection, [document for _, _, document in firsts])
-        bands = [
-            (key, number)
-            for text, number, document in firsts
-            for key in duplicates.keys(text, scopes[document])
-        ]
-        if bands:
-            connection.exec_driver_sql("DELETE FROM band WHERE key = ? AND passage = ?", bands)
-        connection.exec_driver_sql(
-            f"UPDATE passage SET same_as = NULL WHERE same_as IN ({marks}) OR number IN ({marks})",
-            (*part, *part),
-        )
-    return left
-
-
-def _fold_again(connection: Connection, passages: Sequence[int]) -> None:
-    """Fold passages that are in the tables and stand for themselves."""
-    for part in _parts(passages):
-        rows = connection.exec_driver_sql(
-            f"SELECT number, text, document FROM passage WHERE number IN ({_marks(part)}) "
-            "ORDER BY number",
-            part,
-        ).all()
-        scopes = _scopes(connection, [document for _, _, document in rows])
-        folded = _fold(connection, [(n, text, scopes[document]) for n, text, document in rows])
-        if folded:
-            connection.exec_driver_sql(
-                "UPDATE passage SET same_as = ? WHERE number = ?",
-                [(first, number) for number, first in folded.items()],
-            )
-            connection.exec_driver_sql(
-                "DELETE FROM vector WHERE passage = ?", [(number,) for number in folded]
-            )
-        connection.exec_driver_sql(
-            "UPDATE setting SET value = ? WHERE key = 'embedded' AND CAST(value AS INTEGER) > ?",
-            (str(part[0]), part[0]),
-        )
-
-
-def _fold(connection: Connection, passages: Sequence[tuple[int, str, str]]) -> dict[int, int]:
-    """Which of these (number, text, scope) say the same as an earlier one, and as which.
-
-    The others are entered into the bands: they stand for themselves.
-    """
-    keys = {number: duplicates.keys(text, scope) for number, text, scope in passages}
-    alike: dict[int, list[int]] = defaultdict(list)  # of each key
-    for part in _parts(sorted({key for found in keys.values() for key in found})):
-        rows = connection.exec_driver_sql(
-            f"SELECT key, passage FROM band WHERE key IN ({_marks(part)}) ORDER BY key, passage",
-            part,
-        )
-        for key, number in rows:
-            alike[key].append(number)
-    texts = _texts(connection, sorted({n for numbers in alike.values() for n in numbers}))
-    folded: dict[int, int] = {}
-    bands: list[tuple[int, int]] = []
-    for number, text, scope in passages:
-        candidates = sorted({n for key in keys[number] for n in alike[key]})
-        first = next(
-            (n for n in candidates if texts[n][1] == scope and duplicates.same(text, texts[n][0])),
-            None,
-        )
-        if first is not None:
-            folded[number] = first
-            continue
-        texts[number] = (text, scope)
-        for key in keys[number]:
-            if len(alike[key]) < CROWD:
-                alike[key].append(number)
-                bands.append((key, number))
-    if bands:
-        connection.exec_driver_sql("INSERT OR IGNORE INTO band VALUES (?, ?)", sorted(bands))
-    return folded
-
-
-def _texts(connection: Connection, passages: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """Text and scope of passages."""
-    found: dict[int, tuple[str, str]] = {}
-    for part in _parts(passages):
-        rows = connection.exec_driver_sql(
-            "SELECT passage.number, passage.text, tenant, user, valid_from, valid_to, metadata "
-            "FROM passage JOIN document ON document.number = passage.document "
-            f"WHERE passage.number IN ({_marks(part)})",
-            part,
-        )
-        found.update((number, (text, _json(scope))) for number, text, *scope in rows)
-    return found
-
-
-def _scopes(connection: Connection, documents: Sequence[int]) -> dict[int, str]:
-    """What has to be equal for passages of two documents to be folded, in one string each."""
-    found: dict[int, str] = {}
-    for part in _parts(sorted(set(documents))):
-        rows = connection.exec_driver_sql(
-            "SELECT number, tenant, user, valid_from, valid_to, metadata FROM document "
-            f"WHERE number IN ({_marks(part)})",
-            part,
-        )
-        found.update((number, _json(scope)) for number, *scope in rows)
-    return found
-
-
 def _passages(connection: Connection, documents: Sequence[int]) -> list[int]:
-    return [
-        number
-        for part in _parts(documents)
-        for (number,) in connection.exec_driver_sql(
-            f"SELECT number FROM passage WHERE document IN ({_marks(part)}) ORDER BY number", part
-        )
-    ]
-
-
-# ---------------------------------------------------------------- SQL
+    rows = connection.exec_driver_sql(
+        "SELECT number FROM passage WHERE document IN (SELECT value FROM json_each(?)) "
+        "ORDER BY number",
+        (_json(list(documents)),),
+    )
+    return [number for (number,) in rows]
 
 
 def _row(number: int, source: str, prepared: Prepared) -> tuple[Any, ...]:
     document = prepared.document
-    ends = document.valid_to or ""
+    ends = _end(document.valid_to) if document.valid_to else ""
     return (
         number,
         document.id,
@@ -334,20 +194,17 @@ def _row(number: int, source: str, prepared: Prepared) -> tuple[Any, ...]:
     )
 
 
-def next_number(connection: Connection, table: str) -> int:
-    """The number of the next row: one that no row ever had."""
-    query = "SELECT seq FROM sqlite_sequence WHERE name = ?"
-    return int(connection.exec_driver_sql(query, (table,)).scalar() or 0) + 1
+def _end(valid_to: str) -> str:
+    """The first moment at which something no longer holds; a day that is named still counts.
+
+    >>> _end("2020-12-31"), _end("2020-12-31T12:00:00")
+    ('2021-01-01', '2020-12-31T12:00:00')
+    """
+    if len(valid_to) > len("2020-12-31"):
+        return valid_to
+    day = date.fromisoformat(valid_to)
+    return STILL if day == date.max else (day + timedelta(days=1)).isoformat()
 
 
 def _json(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _parts(values: Sequence[T], size: int = MOST_VALUES) -> Iterator[tuple[T, ...]]:
-    for start in range(0, len(values), size):
-        yield tuple(values[start : start + size])

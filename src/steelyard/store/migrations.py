@@ -1,4 +1,4 @@
-"""The shape of the home folder's database, one step per version. A released step is never edited."""
+"""The shape of the home folder's database, a step per version. A released step is never edited."""
 
 from __future__ import annotations
 
