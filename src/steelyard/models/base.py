@@ -128,7 +128,13 @@ class Backend(Protocol):
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors of length 1."""
+    """Turns texts into vectors of length 1.
+
+    Two embedders of one `fingerprint` give the same vectors.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Shapes: N texts → [N, D]."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
+
+from steelyard.core import digest
 
 MAX_TOKENS = 256  # Source: the model's own sentence_bert_config.json
 BATCH_ROWS = 64
@@ -18,10 +22,17 @@ class MiniLM:
     """Mean of the last hidden states over the tokens, scaled to length 1."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         ).eval()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the weights, their configuration and the tokenizer's."""
+        files = sorted(f for f in self._folder.iterdir() if f.suffix in (".safetensors", ".json"))
+        return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Shapes: N texts → [N, 384]."""

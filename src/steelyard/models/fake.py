@@ -121,6 +121,8 @@ class FakeBackend:
 class FakeEmbedder:
     """Hashed bags of words."""
 
+    fingerprint = f"fake-{DIMENSIONS}"
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
