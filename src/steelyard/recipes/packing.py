@@ -78,6 +78,7 @@ class _Filling:
         self.text = text
         self.found = found
         self.taken: dict[int, Part] = {}
+        self.refused: dict[int, dict[int, Part]] = {}  # what was in when a part did not fit
         self.used = packer.size(text, [])
         self.order = sorted(
             range(len(found)), key=lambda i: (found[i].rank, KINDS.index(found[i].kind))
@@ -125,8 +126,12 @@ class _Filling:
         least = self.used - before + self.packer.estimate(part)
         if least > self.packer.budget + SLACK:
             return False
+        if self.refused.get(place) == self.taken and part is self.found[place]:
+            return False
         size = self._size({**self.taken, place: part})
         if size > self.packer.budget:
+            if part is self.found[place]:
+                self.refused[place] = dict(self.taken)
             return False
         self.taken[place] = part
         self.used = size
