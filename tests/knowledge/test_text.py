@@ -20,7 +20,7 @@ from steelyard.knowledge.text import cited, nearest_sentences, split_sentences, 
         ("Mr. Ott came. J. Ott left.", ["Mr. Ott came.", "J. Ott left."]),
         ('He said "no." She left.', ['He said "no."', "She left."]),
         ("Title\nA line\n\nAnother.", ["Title", "A line", "Another."]),
-        ("In 1888. [1] In 1889 [2][3]. End [1, 2]", ["In 1888. [1]", "In 1889 [2][3].", "End [1, 2]"]),
+        ("A. b 1. [1] B [2][3]. C [1, 2]", ["A. b 1. [1]", "B [2][3].", "C [1, 2]"]),
         ("[1]", ["[1]"]),
     ],
 )  # fmt: skip
