@@ -244,8 +244,10 @@ class _Ingest:
         there = writing.find(connection, path, part.prepared)
         new = {one.sha256: one for one in part.prepared if one.sha256 not in there}
         self._keep(there.values())
-        self._delete(writing.replaced(connection, path, list(new.values())))
+        # Added before the old ones go: passages that stay as they were take over their vectors.
+        replaced = writing.replaced(connection, path, list(new.values()))
         self._keep(writing.add(connection, path, list(new.values())))
+        self._delete(replaced)
         self.added.num_new += len(new)
         if part.is_last:
             rest = connection.exec_driver_sql(
