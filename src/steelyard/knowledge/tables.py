@@ -1,8 +1,8 @@
 """The tables of a knowledge base: one SQLite file, from which every index is derived.
 
-    source     a file that was added: its hash says whether it changed, or its reason why not read
-    document   what a source held: whole text, title, dates, whose it is
-    passage    pieces of documents; `words` is their FTS5 index, `vector` their embeddings
+source     a file that was added: its hash says whether it changed, or its reason why not read
+document   what a source held: whole text, title, dates, whose it is
+passage    pieces of documents; `words` is their FTS5 index, `vector` their embeddings
 """
 
 from __future__ import annotations
