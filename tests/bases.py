@@ -98,9 +98,7 @@ def check(base: Base, embedder: CountingEmbedder | None = None) -> None:
     )
     assert all(text == document[first:last] for text, first, last, document in whole)
     with base.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO words (words, rank) VALUES ('integrity-check', 1)"
-        )
+        connection.exec_driver_sql("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
     assert rows(base, "PRAGMA integrity_check") == [("ok",)]
     assert not rows(base, "SELECT 1 FROM document WHERE source NOT IN (SELECT path FROM source)")
     assert not rows(
@@ -129,8 +127,11 @@ def _check_folds(base: Base) -> None:
             assert same(text, first)
     banded = {number for (number,) in rows(base, "SELECT DISTINCT passage FROM band")}
     assert banded == {number for number, (_, same_as, _) in found.items() if same_as is None}
-    words = [(where, text.casefold().split()) for text, same_as, where in found.values()
-             if same_as is None]
+    words = [
+        (where, text.casefold().split())
+        for text, same_as, where in found.values()
+        if same_as is None
+    ]
     assert len(words) == len({repr(one) for one in words}), "an equal passage was not folded"
 
 

@@ -26,7 +26,9 @@ def headed(text: str) -> Document:
     return document(text, headings=tuple(headings))
 
 
-WORDS = st.sampled_from(["a", "word", "longer", "end.", "Why?", "x" * 40, "y" * 1500, "転送。", "é"])
+WORDS = st.sampled_from(
+    ["a", "word", "longer", "end.", "Why?", "x" * 40, "y" * 1500, "転送。", "é"]
+)
 BLANKS = st.sampled_from([" ", "  ", "\n", "\n\n", " \n \n ", "\t", "\u00a0"])
 TEXTS = st.one_of(
     st.text(max_size=300),

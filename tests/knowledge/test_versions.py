@@ -41,9 +41,7 @@ def timeline(base: Base) -> list[tuple[int, str, str, str]]:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_each_version_ends_where_the_next_begins_in_whatever_order_they_come(
-    base, tmp_path, order
-):
+def test_each_version_ends_where_the_next_begins_in_whatever_order_they_come(base, tmp_path, order):
     for number in order:
         write_rows(tmp_path / f"{number}.jsonl", [VERSIONS[number]])
         add(base, tmp_path / f"{number}.jsonl")

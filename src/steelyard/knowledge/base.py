@@ -169,6 +169,8 @@ class Base:
         How many documents they were comes back, and the files that they came from: these still
         hold them, and bring them back when they change.
         """
+        if not user:
+            raise ValueError("a user has a name")
         with transaction(self.engine) as connection:
             rows = connection.exec_driver_sql(
                 "SELECT number, source FROM document WHERE user = ? AND tenant = ? ORDER BY source",
@@ -210,8 +212,9 @@ class Base:
                         f"SELECT count(*) {LACKING}", (name, below)
                     ).scalar_one()
             if not rows:
-                if self._is_embedded(name):
-                    return done
+                with transaction(self.engine) as connection:
+                    if not _mark_embedded(connection, name):
+                        return done
                 continue
             vectors = embedder.embed([text for _, text in rows]).astype(np.float16)
             with transaction(self.engine) as connection:
@@ -223,22 +226,20 @@ class Base:
                         for (number, _), vector in zip(rows, vectors, strict=True)
                     ],
                 )
-                connection.exec_driver_sql(  # unless one below came back meanwhile
-                    "UPDATE setting SET value = ? WHERE key = 'embedded' AND value = ?",
-                    (str(rows[-1][0] + 1), below),
-                )
+                _mark_embedded(connection, name)
             done += len(rows)
             listen(done, max(done, total))
 
-    def _is_embedded(self, embedder: str) -> bool:
-        """Whether no passage lacks a vector; if so, the next call need not look for one."""
-        with transaction(self.engine) as connection:
-            below = get_setting(connection, "embedded")
-            lacking = connection.exec_driver_sql(f"SELECT 1 {LACKING} LIMIT 1", (embedder, below))
-            if lacking.first() is not None:
-                return False
-            set_setting(connection, "embedded", str(writing.next_number(connection, "passage")))
-            return True
+
+def _mark_embedded(connection: Connection, embedder: str) -> bool:
+    """Write down from which number on to look for passages without a vector; is there one?"""
+    below = get_setting(connection, "embedded")
+    lacking = connection.exec_driver_sql(
+        f"SELECT passage.number {LACKING} ORDER BY passage.number LIMIT 1", (embedder, below)
+    ).scalar()
+    number = writing.next_number(connection, "passage") if lacking is None else lacking
+    set_setting(connection, "embedded", str(number))
+    return lacking is not None
 
 
 def get_setting(connection: Connection, key: str) -> str | None:

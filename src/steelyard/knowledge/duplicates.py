@@ -18,8 +18,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-# One word in sixty may differ. Source: ours; Lee et al. 2022 (arXiv:2107.06499, 4.2) take five words
-# and 0.8 for whole documents, but what is folded here is hidden from every search.
+# One word in sixty may differ. Source: ours; Lee et al. 2022 (arXiv:2107.06499, 4.2) take five
+# words and 0.8 for whole documents, but what is folded here is hidden from every search.
 SHINGLE = 3
 SIMILARITY = 0.9
 # Four bands of five: 97 % of the pairs at 0.9 are found. Source: 1 - (1 - s^5)^4, Leskovec et al.,

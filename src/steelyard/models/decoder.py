@@ -41,24 +41,30 @@ class Attend(Protocol):
 
 
 class Product:
-    """Wx + b with frozen weights.
+    """Wx + b with frozen weights, and perhaps an activation ("gelu") of it.
 
     Without a gradient it uses weights laid out for the processor, where oneDNN has such a layout:
     plain products lay them out anew every time, which for few rows takes as long as they do.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, lay_out: bool) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, *, lay_out: bool, activation: str = "none"
+    ) -> None:
         self.weight, self.bias = weight, bias
         self.lay_out = lay_out
+        self.activation = activation
         self._laid_out: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shapes: [N, in] → [N, out]."""
         if not self.lay_out or torch.is_grad_enabled():
-            return functional.linear(x, self.weight, self.bias)
+            plain = functional.linear(x, self.weight, self.bias)
+            return functional.gelu(plain) if self.activation == "gelu" else plain
         if self._laid_out is None:
             self._laid_out = torch.ops.mkldnn._reorder_linear_weight(self.weight, ROWS_EXPECTED)
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._laid_out, self.bias, "none", [], "")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._laid_out, self.bias, self.activation, [], "none"
+        )
         return y
 
 

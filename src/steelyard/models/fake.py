@@ -119,7 +119,9 @@ class FakeBackend:
 
 
 class FakeEmbedder:
-    """Hashed bags of words."""
+    """Hashed bags of words; a token is a word."""
+
+    fingerprint = digest(["fake embedder", DIMENSIONS])
 
     fingerprint = f"fake-{DIMENSIONS}"
 
@@ -127,11 +129,14 @@ class FakeEmbedder:
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
             for word in _words(text):
-                code = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
-                vectors[row, code % DIMENSIONS] += 1
+                vectors[row, _column(word)] += 1
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
         return unit
+
+    def token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        one = np.eye(DIMENSIONS, dtype=np.float32)
+        return [one[[_column(word) for word in sorted(_words(text))]] for text in texts]
 
 
 def emptiest(schema: Mapping[str, Json]) -> Json:
@@ -161,6 +166,10 @@ def _shots(prompt: Prompt) -> list[tuple[str, str]]:
         for asked, given in itertools.pairwise(turns)
         if asked.role == "user" and given.role == "assistant"
     ]
+
+
+def _column(word: str) -> int:
+    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") % DIMENSIONS
 
 
 def _words(text: str) -> set[str]:
