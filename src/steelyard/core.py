@@ -93,25 +93,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Something known about one user, such as an order; `time` (ISO 8601) is when it came."""
-
-    id: str
-    user: str
-    text: str
-    time: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Knowledge:
     """What can be looked up for an input, and what an answer may do with it.
 
-    `documents` are files and folders. `abstain` is the sentence that says that the answer is not
-    known; it is the target of the rows that nothing answers. `cite`: answers name passages.
+    `documents` are files and folders, and `history` is a file of records of users. `abstain` is
+    the sentence that says that the answer is not known; it is the target of the rows that nothing
+    answers. `cite`: answers name passages.
     """
 
     documents: tuple[Path, ...] = ()
-    records: tuple[Record, ...] = ()
+    history: Path | None = None
     abstain: str | None = None
     cite: bool = False
 
@@ -215,9 +206,9 @@ class Context:
 
     @property
     def embeds(self) -> bool:
-        """Whether anything is found by the nearness of its embedding."""
-        by_vector = self.passages > 0 and self.search != "random"
-        return self.examples == "nearest" or self.history == "nearest" or by_vector
+        """Whether an embedder is needed: for the nearest examples, or to index what is found."""
+        looked_up = self.passages > 0 or self.history != "none"
+        return self.examples == "nearest" or looked_up
 
     def __str__(self) -> str:
         parts = ["instruction"]

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from steelyard.cli.options import HOME, HomePath, TargetColumn, TaskPath, open_task
-from steelyard.errors import WorkError
+from steelyard.errors import InputError, WorkError
 from steelyard.lifecycle import chosen_system, open_home
+from steelyard.tasks.dates import iso_time
 
 
 def command(
@@ -25,6 +26,8 @@ def command(
 ) -> None:
     """Answer with the system that the task's verdict chose."""
     task = open_task(path, target)
+    if time is not None:
+        time = as_time(time)
     if text == "-":
         text = sys.stdin.read()
     with open_home(home, create=False) as opened:
@@ -39,3 +42,17 @@ def command(
     if not answer.valid:
         sys.stderr.write("warning: the answer does not have the form that the task asks for\n")
     sys.stdout.write(answer.text + "\n")
+
+
+def as_time(value: str) -> str:
+    """A time in the spelling that tasks have theirs in.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return iso_time(value)
+    except (ValueError, OverflowError):
+        raise InputError(
+            f"--time {value}: expected ISO 8601, such as 2026-05-01 or 2026-05-01T12:00:00Z"
+        ) from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from steelyard.core import digest
 from steelyard.errors import HomeError
 from steelyard.store import Artefacts, Database
 
@@ -16,11 +18,12 @@ DEFAULT_HOME = Path(".steelyard")
 
 @dataclass(frozen=True)
 class Home:
-    """An open home folder."""
+    """An open home folder. `closing` lets go of what was opened in it when it is closed."""
 
     path: Path
     database: Database
     artefacts: Artefacts
+    closing: ExitStack
 
     @property
     def jobs(self) -> Path:
@@ -29,6 +32,11 @@ class Home:
     @property
     def reports(self) -> Path:
         return self.path / "reports"
+
+    def collection(self, name: str) -> Path:
+        """The file of the knowledge base of that name."""
+        safe = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60]
+        return self.path / "knowledge" / f"{safe}-{digest(name)[:8]}.db"
 
 
 @contextmanager
@@ -57,7 +65,6 @@ def open_home(path: Path, *, create: bool = True) -> Iterator[Home]:
                 "wait for it to end, or name another one with --home"
             ) from error
         database = Database(path / "steelyard.db")
-        try:
-            yield Home(path, database, Artefacts(path / "artefacts"))
-        finally:
-            database.close()
+        with ExitStack() as closing:
+            closing.callback(database.close)
+            yield Home(path, database, Artefacts(path / "artefacts"), closing)

@@ -2,41 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from steelyard.core import Passage, Recipe, Task
-from steelyard.knowledge.fake import Held, WordIndex
+from steelyard.core import Recipe, Task
+from steelyard.errors import InputError
+from steelyard.knowledge.base import Base
+from steelyard.knowledge.index import Scope
+from steelyard.knowledge.ingest import Outcome, Reader, update
+from steelyard.knowledge.reading import Document, Found, read_files
+from steelyard.knowledge.search import SqliteIndex
 from steelyard.lifecycle.home import Home
+from steelyard.models import Embedder, open_embedder
 from steelyard.recipes import Lookup
+from steelyard.tasks.knowledge import read_history
 
 
 def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
-    """Where these recipes look; what they need is read and indexed now, if it changed."""
+    """Where these recipes look, until the home folder is closed.
+
+    What they need of the documents and records is read now, as far as it changed. The task's
+    collection then holds what the task names and nothing else.
+
+    Raises:
+        InputError: the documents hold no text.
+    """
     contexts = [recipe.context for recipe in recipes]
     lookup = Lookup(accepted=home.database.accepted(task.name))
-    if any(context.history != "none" for context in contexts):
-        lookup = replace(lookup, records=_records(task))
-    return lookup
+    known = task.knowledge
+    started = time.perf_counter()
+    if known.documents and any(context.passages for context in contexts):
+        index, unread = _index(task, home, task.name, known.documents, read_files)
+        if not index.passages(Scope()):
+            reasons = " ".join(unread) or "They are empty, or hold for other times alone."
+            raise InputError(
+                f"{task.name}: nothing can be read in {', '.join(map(str, known.documents))}. "
+                f"{reasons} Expected documents with text. Name others under [knowledge]."
+            )
+        lookup = replace(lookup, documents=index, notes=unread)
+    if known.history is not None and any(context.history != "none" for context in contexts):
+        records, _ = _index(task, home, f"{task.name}: users", [known.history], _read_records)
+        lookup = replace(lookup, records=records)
+    return replace(lookup, seconds=_first_seconds(home, lookup, time.perf_counter() - started))
 
 
 def unseen(lookup: Lookup, task: Task) -> Lookup:
-    """Without the accepted answers to what dev and test ask: those would be told to the recipes."""
+    """Without the accepted answers to what dev and test ask, which would give those away."""
     asked = {example.input for example in (*task.dev, *task.test)}
-    return replace(lookup, accepted=tuple(one for one in lookup.accepted if one.input not in asked))
+    return replace(lookup, accepted=tuple(a for a in lookup.accepted if a.input not in asked))
 
 
-def _records(task: Task) -> WordIndex | None:
-    records = task.knowledge.records
-    if not records:
-        return None
-    return WordIndex(
-        tuple(
-            Held(
-                Passage(record.id, 0, len(record.text), record.text, time=record.time),
-                user=record.user,
-                valid_from=record.time or "",
-            )
-            for record in records
+def _index(
+    task: Task, home: Home, collection: str, paths: Sequence[Path], read: Reader
+) -> tuple[SqliteIndex, tuple[str, ...]]:
+    """The index of a collection that holds these paths, and a note for each file not read."""
+    file, embedder = home.collection(collection), _embedder(task)
+    with Base(file) as base:
+        added = update(base, paths, embedder, only=True, read=read)
+    index = SqliteIndex(file, embedder)
+    home.closing.callback(index.close)
+    index.prepare()
+    return index, tuple(f"{path} was not read: {reason}" for path, reason in added.unreadable)
+
+
+def _embedder(task: Task) -> Embedder:
+    return open_embedder(task.models[0].source)
+
+
+def _read_records(files: Iterable[Found]) -> Iterator[tuple[Found, Outcome]]:
+    """A history file as documents: one for each record, its user's own from its time on."""
+    for found in files:
+        yield (
+            found,
+            [
+                Document(
+                    id=record.id,
+                    title="",
+                    text=record.text,
+                    format="record",
+                    user=record.user,
+                    valid_from=record.time,
+                )
+                for record in read_history(found.path)
+            ],
         )
-    )
+
+
+def _first_seconds(home: Home, lookup: Lookup, seconds: float) -> float:
+    """What making these indexes took the first time: a later one finds them made."""
+    indexes = [i.fingerprint for i in (lookup.documents, lookup.records) if i is not None]
+    if not indexes:
+        return 0.0
+    key = f"index:{'+'.join(indexes)}"
+    home.database.add_build(key, None, seconds, None)
+    found = home.database.build(key)
+    return seconds if found is None else found[1]

@@ -92,7 +92,8 @@ class _Run:
         smallest = sentences.minimum_difference(len(task.dev))
         names = tuple(recipe.name for recipe in recipes)
         sizes = len(task.train), len(task.dev), len(task.test)
-        self.trials.listen(Planned(task.name, names, *sizes, smallest, task.notes))
+        notes = (*task.notes, *self.trials.lookup.notes)
+        self.trials.listen(Planned(task.name, names, *sizes, smallest, notes))
         measured = [self.trials.on_dev(recipe) for recipe in recipes]
         diagnostics = [w for w in measured if w.diagnostic]
         weighed = [w for w in measured if not w.diagnostic]
@@ -162,7 +163,7 @@ class _Run:
             comparisons=(*decision.comparisons, *tests),
             break_even=tuple(break_evens(weighed, first[:1], task, seed=self.seed)),
             disagreements=tuple(disagreements(task, weighed, first)),
-            notes=task.notes,
+            notes=(*task.notes, *self.trials.lookup.notes),
             warnings=tuple(sentences.warnings(task, (*reports, *explaining))),
             minutes=(time.monotonic() - self.trials.started) / 60,
             hardware=hardware(),

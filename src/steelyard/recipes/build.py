@@ -10,10 +10,11 @@ from pathlib import Path
 
 from steelyard.core import Json, Query, Recipe, System, Task, digest
 from steelyard.errors import StoreError
+from steelyard.knowledge.rerank import Likelihood, MaxSim
 from steelyard.models import Backend, open_backend, open_embedder
 from steelyard.recipes.answering import LanguageModelSystem, answer_limit
 from steelyard.recipes.controls import build_majority, build_tfidf
-from steelyard.recipes.finding import Lookup, find_parts
+from steelyard.recipes.finding import Lookup, Rerank, find_parts
 from steelyard.recipes.presets import model_of
 from steelyard.recipes.prompt import Frame, target_text
 from steelyard.store import Artefacts, Database
@@ -105,12 +106,18 @@ def prompting(
             task,
             workshop.lookup,
             embedder=lambda: open_embedder(model_of(task, recipe).source),
-            rerank=None,
+            rerank=_reranker(recipe, task, backend),
             seed=workshop.seed,
         ),
         max_tokens=answer_limit(lengths),
         truncate=task.limits.too_long == "truncate",
     )
+
+
+def _reranker(recipe: Recipe, task: Task, backend: Backend) -> Rerank | None:
+    if recipe.context.rerank == "maxsim":
+        return MaxSim(open_embedder(model_of(task, recipe).source))
+    return Likelihood(backend) if recipe.context.rerank == "llm" else None
 
 
 def training_job(system: LanguageModelSystem, task: Task, seed: int) -> Job:

@@ -30,13 +30,14 @@ class Lookup:
 
     `accepted` are answers that users accepted or corrected; they are examples like those of
     train, but those of a user are only ever shown to that user. `seconds` is what making the
-    indexes took.
+    indexes took, and `notes` say what could not be read.
     """
 
     documents: Index | None = None
     records: Index | None = None
     accepted: tuple[Example, ...] = ()
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def fingerprint(self, context: Context) -> list[Json]:
         """Names what of it a context depends on."""

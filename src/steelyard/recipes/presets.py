@@ -72,9 +72,9 @@ def _diagnostics(task: Task, passages: Context, shots: int) -> dict[str, Recipe]
 
 
 def has_users(task: Task) -> bool:
-    """Whether anybody who asks is known, and something of theirs to show."""
-    rows = (*task.train, *task.dev, *task.test)
-    return bool(task.knowledge.records) or any(row.user is not None for row in rows)
+    """Whether there is something to show of those who ask."""
+    known, asking = ({row.user for row in rows if row.user} for rows in (task.train, task.dev))
+    return bool(asking) and (task.knowledge.history is not None or bool(known & asking))
 
 
 def _calibratable(context: Context, weights: Weights) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from steelyard.core import Json, Knowledge, Record, digest
+from steelyard.core import Json, Knowledge, digest
 from steelyard.errors import DataError, nearest
 from steelyard.tasks.dates import iso_time
 from steelyard.tasks.rows import RawRow, read_rows
@@ -17,6 +17,16 @@ from steelyard.tasks.wording import shown
 
 KEYS = ("documents", "evidence", "history", "abstain", "cite")
 COLUMNS = ("user", "time", "text")  # of a history file
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something known about one user, such as an order; `time` (ISO 8601) is when it came."""
+
+    id: str
+    user: str
+    text: str
+    time: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +73,15 @@ def parse_knowledge(table: Table, output_type: str, *, has_users: bool) -> Knowl
     )
 
 
-def read_knowledge(spec: KnowledgeSpec) -> Knowledge:
-    """The section's values, with the records of the history file.
+def checked_knowledge(spec: KnowledgeSpec) -> Knowledge:
+    """The section's values, after a look at the history file.
 
     Raises:
         DataError: the history file is wrong.
     """
-    records = () if spec.history is None else _records(read_rows(spec.history))
-    return Knowledge(spec.documents, records, spec.abstain, spec.cite)
+    if spec.history is not None:
+        read_history(spec.history)
+    return Knowledge(spec.documents, spec.history, spec.abstain, spec.cite)
 
 
 def knowledge_hash(knowledge: Knowledge) -> str | None:
@@ -79,8 +90,8 @@ def knowledge_hash(knowledge: Knowledge) -> str | None:
         return None
     return digest(
         {
-            "documents": [list(entry) for entry in _contents(knowledge.documents)],
-            "records": [asdict(record) for record in knowledge.records],
+            "documents": list(_contents(knowledge.documents)),
+            "history": [] if knowledge.history is None else list(_contents([knowledge.history])),
             "abstain": knowledge.abstain,
             "cite": knowledge.cite,
         }
@@ -106,7 +117,13 @@ def _contents(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
                 yield name, f"unreadable: {error.strerror}"
 
 
-def _records(rows: Sequence[RawRow]) -> tuple[Record, ...]:
+def read_history(file: Path) -> list[Record]:
+    """The records of a history file.
+
+    Raises:
+        DataError: a column is missing, a cell is empty, or a time is none.
+    """
+    rows = read_rows(file)
     known = list(dict.fromkeys(column for row in rows for column in row.values))
     for column in ("user", "text"):
         if column not in known:
@@ -115,7 +132,7 @@ def _records(rows: Sequence[RawRow]) -> tuple[Record, ...]:
                 f"user and text, and time if there is one. Columns: {', '.join(known)}. "
                 f"Rename one.{nearest(column, known)}"
             )
-    return tuple(_record(row, number) for number, row in enumerate(rows, 1))
+    return [_record(row, number) for number, row in enumerate(rows, 1)]
 
 
 def _record(row: RawRow, number: int) -> Record:
@@ -127,7 +144,7 @@ def _record(row: RawRow, number: int) -> Record:
                 "Fill it in, or remove the row."
             )
     return Record(
-        id=_cell(row.values, "id") or f"record-{number}",
+        id=f"record-{number}",
         user=cells["user"],
         text=cells["text"],
         time=checked_time(cells["time"], row.where, "time") if cells["time"] else None,

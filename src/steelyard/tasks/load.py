@@ -10,7 +10,7 @@ from pathlib import Path
 from steelyard.core import SPLITS, Example, Json, Knowledge, Output, Split, Task, digest
 from steelyard.errors import DataError
 from steelyard.tasks.examples import Item, check_columns, fold, give_ids, input_template, to_item
-from steelyard.tasks.knowledge import knowledge_hash, read_knowledge
+from steelyard.tasks.knowledge import checked_knowledge, knowledge_hash
 from steelyard.tasks.output import Splits, data_files, describe_output
 from steelyard.tasks.rows import read_rows
 from steelyard.tasks.schema import spelling
@@ -37,7 +37,7 @@ def load_spec(spec: TaskSpec) -> Task:
     splits, more = _split(spec, parts)
     notes += [*more, *_leaks(spec, splits)]
     _check_sizes(spec, splits, notes)
-    knowledge = read_knowledge(spec.knowledge)
+    knowledge = checked_knowledge(spec.knowledge)
     output, splits, more = describe_output(spec, splits)
     notes += more
     examples = {name: tuple(item.example for item in splits[name]) for name in SPLITS}
