@@ -123,8 +123,6 @@ class FakeEmbedder:
 
     fingerprint = digest(["fake embedder", DIMENSIONS])
 
-    fingerprint = f"fake-{DIMENSIONS}"
-
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
