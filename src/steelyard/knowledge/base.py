@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from steelyard.core import Json
-from steelyard.knowledge import writing
+from steelyard.knowledge import neighbours, writing
 from steelyard.knowledge.tables import ALWAYS, MIGRATIONS, STILL
 from steelyard.models import Embedder
 from steelyard.store.sqlite import open_sqlite
@@ -179,6 +179,7 @@ class Base:
             writing.delete(connection, [number for number, _ in rows])
             # Deleted words stay in FTS5's segments until those are merged.
             connection.exec_driver_sql("INSERT INTO words (words) VALUES ('optimize')")
+        neighbours.forget(self.path)
         raw = self.engine.raw_connection()
         raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         raw.close()

@@ -125,7 +125,7 @@ class FakeBackend:
 class FakeEmbedder:
     """Hashed bags of words; a token is a word."""
 
-    fingerprint = f"fake-{DIMENSIONS}"
+    fingerprint = digest(["fake embedder", DIMENSIONS])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)

@@ -144,11 +144,12 @@ class _Body(_Handler):
         elif name == "p" and self._paragraphs:
             self._paragraph(tidy("".join(self._paragraphs.pop())).strip())
         elif name == "tr" and self._rows:
-            row = CELLS.join("\n".join(lines) for lines in self._rows.pop())
+            cells = ["\n".join(lines) for lines in self._rows.pop()]
+            row = CELLS.join(cells).strip() if any(cells) else ""
             if self._rows and self._rows[-1]:
                 self._rows[-1][-1].append(row)
-            else:
-                self.blocks.add(row.strip(CELLS), after=self._after)
+            elif row:
+                self.blocks.add(row, after=self._after)
                 self._after = "\n"
         elif name == "tbl" and not self._rows:
             self._after = "\n\n"

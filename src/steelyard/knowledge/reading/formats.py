@@ -8,7 +8,7 @@ from steelyard.errors import DataError, MissingExtraError
 from steelyard.knowledge.reading.document import Document
 from steelyard.knowledge.reading.docx import read_docx
 from steelyard.knowledge.reading.markup import read_markdown, read_plain, read_rst
-from steelyard.knowledge.reading.other import read_other
+from steelyard.knowledge.reading.other import SUFFIXES, read_other
 from steelyard.knowledge.reading.pdf import read_pdf
 from steelyard.knowledge.reading.rows import read_csv, read_jsonl
 from steelyard.knowledge.reading.source import Source
@@ -29,6 +29,7 @@ READERS: dict[str, Callable[[Source], Iterator[Document]]] = {
     ".ndjson": read_jsonl,
     ".docx": read_docx,
     ".pdf": read_pdf,
+    **dict.fromkeys(SUFFIXES, read_other),
 }
 
 
@@ -41,16 +42,18 @@ def read_documents(source: Source) -> Iterator[Document]:
     """
     suffix = source.path.suffix.lower()
     try:
+        if suffix not in READERS:
+            known = ", ".join(filter(None, READERS))
+            raise DataError(f'files of type "{suffix[:20]}" are not read. Known: {known}.')
         if source.path.stat().st_size == 0:
             raise DataError("it is empty. Remove it, or fill it.")
-        yield from READERS.get(suffix, read_other)(source)
+        yield from READERS[suffix](source)
     except (DataError, MemoryError):
         raise
     except MissingExtraError:
         raise DataError(
             f'files of type "{suffix}" need an extra. Install it with: '
-            "pip install 'steelyard[documents]', or save the file as one of "
-            f"{', '.join(filter(None, READERS))}."
+            "pip install 'steelyard[documents]', or save the file as PDF or DOCX."
         ) from None
     except OSError as error:
         raise DataError(

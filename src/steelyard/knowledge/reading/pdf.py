@@ -88,7 +88,7 @@ def _pages(reader: PdfReader, source: Source) -> tuple[str, list[int], list[int]
         if text:
             parts.append(text)
             length += len(text)
-        elif _has_picture(page):
+        elif broken[-1:] != [number] and _has_picture(page):
             pictures.append(number)
         if length > source.limits.characters:
             raise source.too_long()

@@ -29,8 +29,8 @@ def read_jsonl(source: Source) -> Iterator[Document]:
     Raises:
         DataError: after the last good row, if others were wrong.
     """
-    with source.path.open("rb") as file:
-        yield from _documents(source, _json_lines(open_text(file), source), "jsonl", "Line")
+    with open_text(source.path) as file:
+        yield from _documents(source, _json_lines(file, source), "jsonl", "Line")
 
 
 def read_csv(source: Source) -> Iterator[Document]:
@@ -41,8 +41,8 @@ def read_csv(source: Source) -> Iterator[Document]:
     """
     limit = csv.field_size_limit(source.limits.characters)
     try:
-        with source.path.open("rb") as file:
-            yield from _documents(source, _csv_rows(open_text(file), source), "csv", "Row")
+        with open_text(source.path) as file:
+            yield from _documents(source, _csv_rows(file, source), "csv", "Row")
     finally:
         csv.field_size_limit(limit)
 
@@ -79,7 +79,7 @@ def _document(source: Source, row: Mapping[str, Json], number: int, format: str)
     names: dict[str, str] = {}
     for key in row:
         names.setdefault(key.strip().lower(), key)
-    filled = {key: value for key, value in row.items() if value is not None and value != ""}
+    filled = {key: value for key, value in row.items() if not _is_empty(value)}
     body = next((names[n] for n in TEXT_COLUMNS if names.get(n) in filled), None)
     identity = next((names[n] for n in ID_COLUMNS if names.get(n) in filled), None)
     if body is not None:
@@ -94,6 +94,10 @@ def _document(source: Source, row: Mapping[str, Json], number: int, format: str)
         id=(one_line(_written(filled[identity])) if identity else "") or f"{source.id}#{number}",
         about={key: value for key, value in filled.items() if key not in (body, identity)},
     )
+
+
+def _is_empty(value: Json) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _written(value: Json) -> str:

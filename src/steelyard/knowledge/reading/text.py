@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from steelyard.errors import DataError
@@ -13,12 +14,14 @@ from steelyard.knowledge.reading.source import Source, tidy
 CHUNK_BYTES = 1 << 20
 # Control characters that text does not hold. Escape stays out: terminal logs are text.
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))
+_HIGH_PAIR = re.compile(b"[\x80-\xff](?=[\x80-\xff])")
 _HIGH = bytes(range(128, 256))
 # Source: ours. Random bytes have 1 control character in 9, compressed files too.
 MOST_CONTROLS = 0.01
-# Source: ours. French and German prose stay below 0.1; Cyrillic or Japanese in an 8-bit
-# encoding goes above 0.5 and would be nonsense as Windows-1252.
-MOST_HIGH = 0.3
+# The share of bytes above 127 that have another one behind them. Source: ours. In French and
+# German it is below 0.1; in UTF-8 with a wrong byte at least 0.5, and in Russian or Japanese of an
+# 8-bit encoding, which would be nonsense as Windows-1252, near 0.8.
+MOST_PAIRS = 0.3
 _BOMS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -35,28 +38,24 @@ def read_text(source: Source, *, declared: re.Pattern[bytes] | None = None) -> s
     Raises:
         DataError: it is not text, or longer than the limit.
     """
-    with source.path.open("rb") as file:
-        # Four bytes are the most that one character takes, in every encoding known here.
-        data = file.read(4 * source.limits.characters + 5)
-    if len(data) > 4 * source.limits.characters + 4:
+    # Four bytes are the most that one character takes, and the byte order mark.
+    if source.path.stat().st_size > 4 * source.limits.characters + 4:
         raise source.too_long()
+    data = source.path.read_bytes()
     named = declared.search(data[:CHUNK_BYTES]) if declared else None
     encoding = encoding_of(io.BytesIO(data), named.group(1).decode() if named else None)
-    text = data.decode(encoding)
-    if "\0" in text:  # UTF-16 by its mark alone
-        raise _binary(data, "its characters hold zeros")
-    return tidy(text)
+    return tidy(data.decode(encoding))
 
 
-def open_text(file: BinaryIO) -> TextIO:
+def open_text(path: Path) -> TextIO:
     """A file of rows as text, its line ends untouched.
 
     Raises:
         DataError: it is not text.
     """
-    encoding = encoding_of(file)
-    file.seek(0)
-    return io.TextIOWrapper(file, encoding, newline="")
+    with path.open("rb") as file:
+        encoding = encoding_of(file)
+    return path.open(encoding=encoding, newline="")
 
 
 def encoding_of(file: BinaryIO, declared: str | None = None) -> str:
@@ -71,14 +70,15 @@ def encoding_of(file: BinaryIO, declared: str | None = None) -> str:
     file.seek(0)
     for mark, encoding in _BOMS:
         if start.startswith(mark):
+            if not _decodes(file, encoding):
+                raise _binary(start, f"it begins like {encoding.upper()} and is not")
             return encoding
-    size, controls, high, utf8_wrong_at = 0, 0, 0, -1
+    size, controls, utf8_wrong_at = 0, 0, -1
     decoder = codecs.getincrementaldecoder("utf-8")()
     while chunk := file.read(CHUNK_BYTES):
         if (zero := chunk.find(0)) >= 0:
             raise _binary(start, f"byte {size + zero:,} is zero")
         controls += len(chunk) - len(chunk.translate(None, _CONTROLS))
-        high += len(chunk) - len(chunk.translate(None, _HIGH))
         if utf8_wrong_at < 0:
             try:
                 decoder.decode(chunk)
@@ -91,7 +91,7 @@ def encoding_of(file: BinaryIO, declared: str | None = None) -> str:
         return "utf-8"
     if declared is not None and _decodes(file, declared):
         return declared
-    if high <= MOST_HIGH * size and not _is_damaged_utf8(file) and _decodes(file, "cp1252"):
+    if _is_western(file) and _decodes(file, "cp1252"):
         return "cp1252"
     at = utf8_wrong_at if utf8_wrong_at >= 0 else size - len(decoder.getstate()[0])
     raise DataError(
@@ -101,29 +101,28 @@ def encoding_of(file: BinaryIO, declared: str | None = None) -> str:
 
 
 def _decodes(file: BinaryIO, encoding: str) -> bool:
+    """Whether the whole file is in this encoding, and text."""
     file.seek(0)
     try:
-        b"".decode(encoding)  # "hex" and the like are codecs too, but none of text
+        "a".encode(encoding)  # "hex" and the like are codecs too, but none of text
         decoder = codecs.getincrementaldecoder(encoding)()
         while chunk := file.read(CHUNK_BYTES):
-            decoder.decode(chunk)
+            if "\0" in decoder.decode(chunk):
+                return False
         decoder.decode(b"", final=True)
     except (LookupError, ValueError):
         return False
     return True
 
 
-def _is_damaged_utf8(file: BinaryIO) -> bool:
-    """Whether most of what is not ASCII is UTF-8 all the same."""
+def _is_western(file: BinaryIO) -> bool:
+    """Whether letters beyond ASCII stand one by one between others, as in European languages."""
     file.seek(0)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    right = wrong = 0
+    high = pairs = 0
     while chunk := file.read(CHUNK_BYTES):
-        text = decoder.decode(chunk)
-        replaced = text.count("\ufffd")
-        wrong += replaced
-        right += len(text) - len(text.encode("ascii", "ignore")) - replaced
-    return right > wrong
+        high += len(chunk) - len(chunk.translate(None, _HIGH))
+        pairs += sum(1 for _ in _HIGH_PAIR.finditer(chunk))
+    return pairs <= MOST_PAIRS * high
 
 
 def _binary(start: bytes, why: str) -> DataError:

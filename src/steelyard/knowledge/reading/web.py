@@ -18,7 +18,11 @@ figcaption figure footer form header hr html legend li main ol option p section 
 table tbody tfoot thead tr ul"""
 _BLOCK = frozenset(_BLOCKS.split())
 _HEADING = {f"h{level}": level for level in range(1, 7)}
-_CELL = "\x1f"  # marks the place between two cells until a row is whole; no tidy text holds it
+_CELL = "\0"  # marks the place between two cells until a row is whole; no tidy text holds it
+_ITEM = "- "
+_BETWEEN_CELLS = re.compile(rf"[ \n]?{_CELL}[ \n]?")
+_LINE_END = re.compile(r" ?\n[ \n]*")
+_SPACES = re.compile(r" +")
 _SPACE = re.compile(r"[ \t\n\xa0]+")
 # The parser of the standard library stops with an error at a `<![word` that it does not know.
 _MARKED = re.compile(r"<!\[(?!(?:if|else|endif|cdata|temp|ignore|include|rcdata)\b)", re.IGNORECASE)
@@ -87,7 +91,7 @@ class _Page(HTMLParser):
             self._break_block()
             if tag == "li" and not any(self._tables):
                 self._after = "\n"
-                self._line.append("- ")
+                self._line.append(_ITEM)
             elif tag == "table":
                 self._after = "\n\n"
                 self._tables.append(False)
@@ -132,6 +136,8 @@ class _Page(HTMLParser):
 
     def _break_block(self) -> None:
         """Between two blocks; inside a row of a table only between two lines."""
+        if self._line == [_ITEM]:
+            return
         if any(self._tables) or self._level:
             self._break()
         else:
@@ -150,11 +156,14 @@ class _Page(HTMLParser):
             text = text.replace(_CELL, CELLS).strip("\n").rstrip()
             level = 0
         else:
-            text = re.sub(r" +", " ", text)
-            text = re.sub(r" ?\n[ \n]*", "\n", text)
-            text = re.sub(rf"[ \n]?{_CELL}[ \n]?", CELLS, text.strip().strip(_CELL)).strip()
+            text = _LINE_END.sub("\n", _SPACES.sub(" ", text))
+            text = text.strip().removeprefix(_CELL)  # the first cell of a row
+            if text.strip(f" \n{_CELL}"):
+                text = _BETWEEN_CELLS.sub(CELLS, text).strip()
+            else:
+                text = ""
         if level:
             text = one_line(text).rstrip("¶ ")  # Sphinx ends its headings with a link
-        if text and text != "-":
+        if text and text != _ITEM.strip():
             self.blocks.add(text, level=level, after=self._after)
             self._after = "\n\n"
