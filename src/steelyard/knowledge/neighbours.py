@@ -234,7 +234,7 @@ def _latest(base: Path) -> tuple[Path, dict[str, Any]] | None:
                 and len(rows) == about["rows"]
                 and _sha256(file.parent / "graph.usearch") == about["sha256"]
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
             continue
         if whole:
             return file.parent, about
