@@ -99,7 +99,6 @@ class SentenceEmbedder:
                 found[row] = own.numpy()
         return found
 
-    @torch.inference_mode()
     def _passes(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[int], Tensor]]:
         """Numbers of some texts, how many tokens each has, and the states of those tokens."""
         if not texts:
@@ -114,7 +113,9 @@ class SentenceEmbedder:
             torch.set_num_threads(1)
         for places in batches([lengths[row] for row in full], BATCH_TOKENS):
             rows = [full[place] for place in places]
-            yield rows, [lengths[row] for row in rows], self._encoder.states([ids[r] for r in rows])
+            with torch.inference_mode():
+                states = self._encoder.states([ids[row] for row in rows])
+            yield rows, [lengths[row] for row in rows], states
 
 
 def _pooling(folder: Path) -> Pooling:
