@@ -10,7 +10,6 @@ from pathlib import Path
 from steelyard.core import Recipe, Task
 from steelyard.errors import InputError
 from steelyard.knowledge.base import Base
-from steelyard.knowledge.index import Scope
 from steelyard.knowledge.ingest import Outcome, Reader, update
 from steelyard.knowledge.reading import Document, Found, read_files
 from steelyard.knowledge.search import SqliteIndex
@@ -27,7 +26,7 @@ def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
     collection then holds what the task names and nothing else.
 
     Raises:
-        InputError: the documents hold no text.
+        InputError: there is no text in any of them.
     """
     contexts = [recipe.context for recipe in recipes]
     lookup = Lookup(accepted=home.database.accepted(task.name))
@@ -35,12 +34,6 @@ def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
     started = time.perf_counter()
     if known.documents and any(context.passages for context in contexts):
         index, unread = _index(task, home, task.name, known.documents, read_files)
-        if not index.passages(Scope()):
-            reasons = " ".join(unread) or "They are empty, or hold for other times alone."
-            raise InputError(
-                f"{task.name}: nothing can be read in {', '.join(map(str, known.documents))}. "
-                f"{reasons} Expected documents with text. Name others under [knowledge]."
-            )
         lookup = replace(lookup, documents=index, notes=unread)
     if known.history is not None and any(context.history != "none" for context in contexts):
         records, _ = _index(task, home, f"{task.name}: users", [known.history], _read_records)
@@ -61,10 +54,16 @@ def _index(
     file, embedder = home.collection(collection), _embedder(task)
     with Base(file) as base:
         added = update(base, paths, embedder, only=True, read=read)
+        notes = tuple(f"{path} was not read: {reason}" for path, reason in added.unreadable)
+        if not base.documents():
+            raise InputError(
+                f"{task.name}: nothing can be read in {', '.join(map(str, paths))}. "
+                f"{' '.join(notes)} Expected text. Name something else under [knowledge]."
+            )
     index = SqliteIndex(file, embedder)
     home.closing.callback(index.close)
     index.prepare()
-    return index, tuple(f"{path} was not read: {reason}" for path, reason in added.unreadable)
+    return index, notes
 
 
 def _embedder(task: Task) -> Embedder:
