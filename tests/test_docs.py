@@ -57,8 +57,12 @@ def test_every_option_is_on_the_page_of_its_verb(name: str) -> None:
 def test_every_key_of_the_documented_task_file_is_accepted(tmp_path: Path) -> None:
     [block] = blocks(ROOT / "docs" / "task-file.md", "toml")
     documented = tomllib.loads(block)
+    (tmp_path / "handbook").mkdir()
+    (tmp_path / "faq.md").write_text("Ask.", encoding="utf-8")
+    (tmp_path / "orders.jsonl").write_text('{"user": "u1", "text": "tea"}', encoding="utf-8")
     rows = "\n".join(
         f'{{"text": "person {i}", "output": {{"name": "p{i}"}}, "candidate_id": "c{i}", '
+        f'"source_ids": ["faq.md"], '
         f'"user_id": "u{i}", "created_at": "2026-01-01", "row_id": "r{i}"}}'
         for i in range(20)
     )
