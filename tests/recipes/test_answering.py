@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import example, recipe
-from steelyard.core import Answer, Decoding, Output, Query, Usage
+from steelyard.core import (
+    Answer,
+    Context,
+    Decoding,
+    Output,
+    Passage,
+    Query,
+    Source,
+    Usage,
+)
 from steelyard.models import Generation, LabelChoice, LabelScores, Prompt, Sampling
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes.answering import CONTENT_FREE, LanguageModelSystem, answer_limit, parse
@@ -252,6 +261,82 @@ def test_whatever_the_length_truncating_answers(words, context_tokens):
     cutting = fake_system(truncate=True, context_tokens=context_tokens)
     [prompt] = cutting.prompts(queries(long_input(words)))
     assert cutting.backend.count_tokens(prompt) <= context_tokens - 10
+
+
+# ---------------------------------------------------------------- budgets and sources
+
+
+def shown(id: str, text: str, rank: int = 0) -> Part:
+    return Part("passage", Passage(id, 0, len(text), text), rank)
+
+
+def looking(*parts: Part, truncate: bool = False, **context: Any) -> LanguageModelSystem:
+    """A system of the fake, whose tokens are words, that finds these parts for every query."""
+    return system(
+        FakeBackend(context_tokens=60),
+        Output("text"),
+        recipe=recipe("r", context=Context(passages=2, **context)),
+        frame=Frame("Do.", Output("text"), passages=True),
+        find=lambda queries: [list(parts) for _ in queries],
+        truncate=truncate,
+    )
+
+
+def test_an_answer_brings_the_passages_that_it_was_shown_as_they_were_shown():
+    one, two = shown("a", "red kettle", 1), shown("b", "blue cup")
+    answer = looking(one, two).answer("Where is the kettle?")
+    assert answer.text == "red kettle"
+    assert answer.sources == (Source("a:0-10", "a", "red kettle"), Source("b:0-8", "b", "blue cup"))
+    assert answer.left_out == ()
+
+
+def test_what_is_left_out_is_told_and_what_is_shortened_is_shown_so():
+    long = "One kettle. " + "Rain fell and fell. " * 20
+    answer = looking(shown("a", long, 1), shown("b", "blue kettle")).answer("A kettle?")
+    assert answer.sources is not None
+    assert [(s.document, s.text) for s in answer.sources] == [
+        ("a", "One kettle."),
+        ("b", "blue kettle"),
+    ]
+    assert answer.left_out == (f"sentences of passage a:0-{len(long)}",)
+
+
+def test_a_recipe_that_finds_nothing_has_no_sources_and_one_without_passages_none_at_all():
+    assert looking().answer("x").sources == ()
+    plain = system(FakeBackend(), Output("text"))
+    assert plain.answer("x").sources is None
+
+
+def test_a_budget_of_its_own_bounds_the_prompt_below_the_models_context():
+    parts = [shown(f"p{n}", "w " * 10, n) for n in range(4)]
+    assert looking(*parts).budget == 50
+    tight = looking(*parts, budget_tokens=24)
+    assert tight.budget == 24
+    [prompt] = tight.prompts(queries("why"))
+    assert tight.backend.count_tokens(prompt) <= 24
+    assert len(tight.answer("why").sources or ()) == 1
+    assert looking(*parts, budget_tokens=999).budget == 50
+
+
+def test_an_input_over_the_budget_of_its_own_is_an_error_or_cut():
+    failed, fine = looking(budget_tokens=12).answer_many(queries(long_input(20), "short"))
+    assert failed.error is not None
+    assert "have 26 tokens and the budget is 12" in failed.error
+    assert not failed.valid
+    assert fine.error is None
+    cutting = looking(budget_tokens=12, truncate=True)
+    [prompt] = cutting.prompts(queries(long_input(20)))
+    assert cutting.backend.count_tokens(prompt) == 12
+    assert cutting.answer(long_input(20)).error is None
+
+
+def test_marks_are_in_the_text_of_an_answer_and_not_in_its_value():
+    backend = Stub((Generation("In 1888 [1]."), Generation("a[0] = [1]")))
+    citing = Frame("Do.", Output("text"), passages=True, cite=True)
+    [answer] = system(backend, Output("text"), frame=citing).answer_many(queries("x"))
+    assert (answer.text, answer.value) == ("In 1888 [1].", "In 1888.")
+    backend = Stub((Generation("In 1888 [1]."),))
+    assert system(backend, Output("text")).answer("x").value == "In 1888 [1]."
 
 
 # ---------------------------------------------------------------- labels

@@ -182,13 +182,14 @@ def _read(prompt: Prompt) -> str | None:
     'Rome has hills. [2]'
     """
     above, _, question = prompt[-1].content.rpartition("\n\n")
-    lines = re.findall(r"^(\[\d+\]|-) (.+)$", above, flags=re.MULTILINE)
-    if not lines:
+    lines = re.findall(r"^(?:- |(\[\d+\]) )?(.*[^:\n])$", above, flags=re.MULTILINE)
+    if not lines or not above.startswith(("Passages:", "About the user:")):
         return None
-    wanted = max(re.findall(r"\w+", question.lower()) or [""], key=len)
+    asked = question.removeprefix("Question: ")
+    wanted = max(re.findall(r"\w+", asked.lower()) or [""], key=len)
     for mark, line in lines:
         if wanted in _words(line):
-            return line if mark == "-" else f"{line} {mark}"
+            return f"{line} {mark}".strip()
     told = re.search(r"say: (.+?)(?: After|$)", prompt[0].content)
     return told[1] if told else lines[-1][1]
 

@@ -10,7 +10,7 @@
                Passages:
                [1] Mills: Ott built the mill in 1888.
 
-               When was the mill built?
+               Question: When was the mill built?
 
 The order is fixed and the input comes last, so that prompts of one recipe share all they can.
 """
@@ -95,7 +95,8 @@ def build_prompt(frame: Frame, parts: Sequence[Part], text: str) -> Prompt:
     turns = [Message("system", frame.system)]
     for shot in (*_of(parts, "example", Example), *_of(parts, "turn", Example)):
         turns += [Message("user", shot.input), Message("assistant", target_text(shot.target))]
-    turns.append(Message("user", "\n\n".join([*_looked_up(parts), text])))
+    asked = f"Question: {text}" if frame.passages else text
+    turns.append(Message("user", "\n\n".join([*_looked_up(frame, parts), asked])))
     return tuple(turns)
 
 
@@ -103,13 +104,15 @@ def _of(parts: Sequence[Part], kind: PartKind, content: type[Content]) -> list[C
     return [p.content for p in parts if p.kind == kind and isinstance(p.content, content)]
 
 
-def _looked_up(parts: Sequence[Part]) -> list[str]:
+def _looked_up(frame: Frame, parts: Sequence[Part]) -> list[str]:
+    """What stands above the input. Passages have numbers only where they are to be cited."""
     sections = []
     if records := _of(parts, "record", Passage):
         sections.append("\n".join(["About the user:", *(f"- {r.text}" for r in records)]))
     if passages := _of(parts, "passage", Passage):
-        named = [f"{p.title}: {p.text}" if p.title else p.text for p in passages]
-        lines = [f"[{number}] {text}" for number, text in enumerate(named, 1)]
+        lines = [f"{p.title}: {p.text}" if p.title else p.text for p in passages]
+        if frame.cite:
+            lines = [f"[{number}] {line}" for number, line in enumerate(lines, 1)]
         sections.append("\n".join(["Passages:", *lines]))
     return sections
 
