@@ -247,6 +247,11 @@ CASES: dict[str, tuple[Callable[[], object], str, list[str]]] = {
         "weigh task.toml",
         ['task.toml:13: [knowledge] documents names "a.md"', "Correct the path"],
     ),
+    "asking as of no time": (
+        task(),
+        "ask task.toml hello --time May",
+        ["--time May: expected ISO 8601"],
+    ),
     "asking before weighing": (
         task(),
         "ask task.toml hello",

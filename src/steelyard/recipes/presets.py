@@ -20,7 +20,7 @@ DIAGNOSTICS = ("oracle-passages", "random-passages", "shuffled-shot")
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
 SHOTS = {"label": 8, "json": 2, "text": 4}
-PASSAGES = 3  # Source: ours, not measured yet
+PASSAGES = 3  # Source: ours, docs/log/2026-11-24-context.md
 TURNS = 4  # Source: ours, not measured yet
 
 # What each output type can be decoded by; the first one is the plain preset, the others are
