@@ -18,7 +18,8 @@ and metadata. Only passages that stand for themselves have a `vector`, of float1
 them all. Numbers of documents and passages are never used twice.
 
 Settings: `cutting`, the version of the rules in `passages.py`; `embedder`, whose vectors are here
-or on their way; `embedded`, below which number no passage lacks one.
+or on their way, and `embedder_source`, where it is opened from; `embedded`, below which number
+no passage lacks a vector.
 """
 
 from __future__ import annotations
