@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from steelyard.knowledge.tables import V1
+from steelyard.knowledge.base import Base
 from steelyard.models import Embedder
 
 
@@ -32,10 +32,9 @@ class Doc:
 
 def create(path: Path) -> None:
     """An empty base."""
+    Base(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(V1)
-        connection.execute("INSERT INTO source (path, added_at) VALUES ('s', '2024')")
+        connection.execute("INSERT INTO source (path, name, added_at) VALUES ('s', 's', '2024')")
     connection.close()
 
 
@@ -55,17 +54,10 @@ def delete(path: Path, id: str) -> None:
     """Remove a document and what is derived from it."""
     connection = sqlite3.connect(path)
     with connection:
-        passages = connection.execute(
-            "SELECT passage.number, passage.text FROM passage JOIN document "
-            "ON document.number = document WHERE document.id = ?",
+        connection.execute(
+            "DELETE FROM passage WHERE document IN (SELECT number FROM document WHERE id = ?)",
             (id,),
-        ).fetchall()
-        for number, text in passages:
-            connection.execute(
-                "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (number, text)
-            )
-            connection.execute("DELETE FROM vector WHERE passage = ?", (number,))
-            connection.execute("DELETE FROM passage WHERE number = ?", (number,))
+        )
         connection.execute("DELETE FROM document WHERE id = ?", (id,))
     connection.close()
 
@@ -97,7 +89,6 @@ def _add(connection: sqlite3.Connection, document: Doc, embedder: Embedder | Non
             "VALUES (?, ?, ?, '[]', ?, ?)",
             (owner, start, start + len(text), text, original if folded else None),
         ).lastrowid
-        connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, text))
         if vectors is not None and not folded:
             connection.execute(
                 "INSERT INTO vector VALUES (?, ?, ?)",

@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Engine, text
 
 from steelyard.core import Answer, Json, Row, Score, Split, Usage, digest
-from steelyard.errors import StoreError
-from steelyard.store.migrations import migrate
+from steelyard.store import migrations
+from steelyard.store.sqlite import open_sqlite
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +43,11 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self._engine: Engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _configure)
-        # The driver would begin transactions late and never for DDL; say BEGIN ourselves.
-        event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        try:
-            with self._engine.begin() as connection:
-                migrate(connection)
-        except DatabaseError as error:
-            raise StoreError(
-                f"{path}: the database cannot be opened ({error.orig}); expected one that "
-                "Steelyard wrote. Move it away, or name another home folder with --home"
-            ) from error
+        self._engine: Engine = open_sqlite(
+            path,
+            migrations.MIGRATIONS,
+            remedy="Move it away, or name another home folder with --home",
+        )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -153,15 +145,6 @@ class Database:
         with self._engine.connect() as connection:
             found = connection.execute(query).mappings().all()
         return [{**row, "body": json.loads(row["body"])} for row in found]
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.execute("PRAGMA busy_timeout = 10000")
-    cursor.close()
 
 
 def _row(plain: dict[str, Any]) -> Row:
