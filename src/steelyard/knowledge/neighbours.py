@@ -59,7 +59,7 @@ class Neighbours:
         """About the k rows nearest to a query, in no order."""
         gone = int((self.row_of < 0).mean() * k) + 1 if len(self.row_of) else 0
         keys = self.graph.search(query, min(k + gone, len(self.row_of)), threads=1).keys
-        rows = self.row_of[keys.astype(np.int64)]
+        rows: NDArray[np.int64] = self.row_of[keys.astype(np.int64)]
         return rows[rows >= 0]
 
 
@@ -114,7 +114,7 @@ def build(
     It is made by one thread, so that the same vectors give the same graph.
     """
     hashes = row_hashes(numbers, matrix)
-    name = digest([VERSION, CONNECTIVITY, EXPANSION_ADD, hashlib.sha256(hashes).hexdigest()])[:32]
+    name = digest([VERSION, CONNECTIVITY, EXPANSION_ADD, hashlib.sha256(hashes.tobytes()).hexdigest()])[:32]
     held, graph = np.zeros(0, np.uint64), _graph(matrix.shape[1], EXPANSIONS[0])
     if (found := _latest(base)) is not None:
         rows = np.load(found[0] / "rows.npy", allow_pickle=False)
@@ -234,7 +234,7 @@ def _latest(base: Path) -> tuple[Path, dict[str, Any]] | None:
                 and len(rows) == about["rows"]
                 and _sha256(file.parent / "graph.usearch") == about["sha256"]
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
             continue
         if whole:
             return file.parent, about

@@ -19,7 +19,7 @@ def best(scores: NDArray[np.float32], k: int, *, decimals: int = 5) -> NDArray[n
     >>> best(np.array([0.1, 0.7, -np.inf, 0.700000001], dtype=np.float32), 3).tolist()
     [1, 3, 0]
     """
-    if k < len(scores):
+    if 0 < k < len(scores):
         cut = np.partition(scores, len(scores) - k)[len(scores) - k]
         places = np.flatnonzero(scores >= cut - 10.0**-decimals)
     else:

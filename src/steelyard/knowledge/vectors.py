@@ -124,7 +124,8 @@ def read_vectors(
             )
         ids += [number for number, _ in rows]
         blocks.append(np.frombuffer(b"".join(value for _, value in rows), dtype=np.float16))
-    matrix = np.concatenate(blocks or [np.zeros(0, np.float16)]).reshape(len(ids), -1)
+    flat = np.concatenate(blocks or [np.zeros(0, np.float16)])
+    matrix = flat.reshape(len(ids), (width or 0) // 2)
     own = np.array(ids, dtype=np.int64)
     if not len(numbers) or not len(own):
         return Vectors(own[:0], own[:0], matrix[:0])

@@ -25,6 +25,7 @@ from steelyard.models.tuning import settle_threads
 BATCH_TOKENS = 4096  # of one pass; 1024 to 8192 are equally fast. Source: ours, bench/retrieval.py
 FEW_TOKENS = 512  # for which finding the number of threads takes as long as one does. Source: ours
 MODULES = ("Transformer", "Pooling", "Normalize")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")  # without one: a blank one
 
 Pooling = Literal["mean", "cls"]
 
@@ -42,6 +43,11 @@ class SentenceEmbedder:
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         logging.disable_progress_bar()
         self.pooling: Pooling = _pooling(folder)
+        if not any(list(folder.glob(pattern)) for pattern in VOCABULARIES):
+            raise ModelError(
+                f"{folder}: the embedder could not be loaded (no tokenizer); expected one of "
+                f"{', '.join(VOCABULARIES)} there"
+            )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -93,7 +99,6 @@ class SentenceEmbedder:
                 found[row] = own.numpy()
         return found
 
-    @torch.inference_mode()
     def _passes(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[int], Tensor]]:
         """Numbers of some texts, how many tokens each has, and the states of those tokens."""
         if not texts:
@@ -108,34 +113,32 @@ class SentenceEmbedder:
             torch.set_num_threads(1)
         for places in batches([lengths[row] for row in full], BATCH_TOKENS):
             rows = [full[place] for place in places]
-            yield rows, [lengths[row] for row in rows], self._encoder.states([ids[r] for r in rows])
+            with torch.inference_mode():
+                states = self._encoder.states([ids[row] for row in rows])
+            yield rows, [lengths[row] for row in rows], states
 
 
 def _pooling(folder: Path) -> Pooling:
     """How a sentence-transformers folder makes one vector of many."""
-    modules = _read(folder / "modules.json")
-    if modules is None:
+    modules = {str(m["type"]).rpartition(".")[2]: m for m in _read(folder / "modules.json") or ()}
+    if odd := [kind for kind in modules if kind not in MODULES]:
+        raise ModelError(
+            f"{folder}: its modules.json names a {odd[0]}, which cannot be run here; expected "
+            f"{', '.join(MODULES)}"
+        )
+    if "Pooling" not in modules:
         return "mean"
-    for module in modules:
-        kind = str(module["type"]).rpartition(".")[2]
-        if kind not in MODULES:
-            raise ModelError(
-                f"{folder}: its modules.json names a {kind}, which cannot be run here; expected "
-                f"{', '.join(MODULES)}"
-            )
-        if kind == "Pooling":
-            config = _read(folder / module["path"] / "config.json") or {}
-            modes = [
-                key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-                for key, value in config.items()
-                if key.startswith("pooling_mode_") and value is True
-            ] or [config.get("pooling_mode", "mean")]
-            if modes in (["mean"], ["cls"]):
-                return "cls" if modes == ["cls"] else "mean"
-            raise ModelError(
-                f"{folder}: it pools by {' and '.join(map(str, modes))}; expected mean or cls"
-            )
-    return "mean"
+    config = _read(folder / modules["Pooling"]["path"] / "config.json") or {}
+    modes = [
+        key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
+        for key, value in config.items()
+        if key.startswith("pooling_mode_") and value is True
+    ] or [config.get("pooling_mode", "mean")]
+    if modes not in (["mean"], ["cls"]):
+        raise ModelError(
+            f"{folder}: it pools by {' and '.join(map(str, modes))}; expected mean or cls"
+        )
+    return "mean" if modes == ["mean"] else "cls"
 
 
 def _read(file: Path) -> Json:
