@@ -11,7 +11,7 @@ import pytest
 from bases import CountingEmbedder, Reader, check, rows, shown, write_rows
 from steelyard.errors import StoreError
 from steelyard.knowledge import base as base_module
-from steelyard.knowledge.base import Base, Listed
+from steelyard.knowledge.base import Base, Counts, Listed
 from steelyard.knowledge.ingest import update
 from steelyard.knowledge.tables import MIGRATIONS
 
@@ -129,6 +129,23 @@ def test_another_embedder_makes_all_vectors_anew_and_the_same_one_none(base, rec
     assert base.embed(CountingEmbedder("other")) == 0
 
 
+def test_a_base_knows_whether_vectors_are_lacking(base, records):
+    assert base.is_embedded
+    base.remove_document("o1")
+    write_rows(records, [{"id": "new", "text": "Something new."}])
+    update(base, [records], read=Reader())
+    assert not base.is_embedded
+    base.embed(CountingEmbedder())
+    assert base.is_embedded
+    assert base.counts() == Counts(1, 1, 0)
+
+
+def test_a_new_base_lacks_no_vectors_once_it_was_looked_at(base):
+    assert not base.is_embedded
+    base.embed(CountingEmbedder())
+    assert base.is_embedded
+
+
 def test_embedding_goes_on_where_it_was_interrupted(base, records, monkeypatch):
     monkeypatch.setattr(base_module, "EMBED_PASSAGES", 2)
     embedder = CountingEmbedder("other")
@@ -186,6 +203,13 @@ def test_a_base_of_a_newer_steelyard_is_refused(tmp_path):
         Base(path)
 
 
+def test_a_path_may_have_any_characters(tmp_path):
+    path = tmp_path / "50% #1?" / "a b.db"
+    with Base(path) as base:
+        assert base.documents() == []
+    assert [file.name for file in path.parent.glob("*.db")] == ["a b.db"]
+
+
 def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path):
     path = tmp_path / "base.db"
     path.write_text("this is not a database, it is a text of some length\n" * 40)
@@ -193,7 +217,7 @@ def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path):
         Base(path)
 
 
-def test_one_process_adds_files_at_a_time(base):
+def test_one_process_at_a_time_does_a_work(base):
     other = Base(base.path)
     waited = []
 
@@ -201,8 +225,8 @@ def test_one_process_adds_files_at_a_time(base):
         waited.append(True)
         raise TimeoutError
 
-    with base.alone(), pytest.raises(TimeoutError), other.alone(waiting):
+    with base.alone("x"), pytest.raises(TimeoutError), other.alone("x", waiting):
         pass
     assert waited == [True]
-    with other.alone(waiting):
+    with other.alone("x", waiting):
         other.close()

@@ -17,8 +17,10 @@ Of a `passage`, `same_as` names the one that stands for it and shares its tenant
 and metadata. Only passages that stand for themselves have a `vector`, of float16; `words` holds
 them all. Numbers of documents and passages are never used twice.
 
-Settings: `cutting`, the version of the rules in `passages.py`; `embedder`, whose vectors are here
-or on their way; `embedded`, below which number no passage lacks one.
+Settings: `cutting`, the version of the rules in `passages.py`; `reader`, what read the files;
+`embedder`, whose vectors are here
+or on their way, and `embedder_source`, where it is opened from; `embedded`, below which number
+no passage lacks a vector.
 """
 
 from __future__ import annotations
