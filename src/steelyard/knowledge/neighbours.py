@@ -114,7 +114,9 @@ def build(
     It is made by one thread, so that the same vectors give the same graph.
     """
     hashes = row_hashes(numbers, matrix)
-    name = digest([VERSION, CONNECTIVITY, EXPANSION_ADD, hashlib.sha256(hashes.tobytes()).hexdigest()])[:32]
+    name = digest(
+        [VERSION, CONNECTIVITY, EXPANSION_ADD, hashlib.sha256(hashes.tobytes()).hexdigest()]
+    )[:32]
     held, graph = np.zeros(0, np.uint64), _graph(matrix.shape[1], EXPANSIONS[0])
     if (found := _latest(base)) is not None:
         rows = np.load(found[0] / "rows.npy", allow_pickle=False)
