@@ -11,7 +11,7 @@ import pytest
 from bases import CountingEmbedder, Reader, check, rows, shown, write_rows
 from steelyard.errors import StoreError
 from steelyard.knowledge import base as base_module
-from steelyard.knowledge.base import Base, Listed
+from steelyard.knowledge.base import Base, Counts, Listed
 from steelyard.knowledge.ingest import update
 from steelyard.knowledge.tables import MIGRATIONS
 
@@ -130,6 +130,23 @@ def test_another_embedder_makes_all_vectors_anew_and_the_same_one_none(base, rec
     assert base.embed(CountingEmbedder("other")) == 0
 
 
+def test_a_base_knows_whether_vectors_are_lacking(base, records):
+    assert base.is_embedded
+    base.remove_document("o1")
+    write_rows(records, [{"id": "new", "text": "Something new."}])
+    update(base, [records], read=Reader())
+    assert not base.is_embedded
+    base.embed(CountingEmbedder())
+    assert base.is_embedded
+    assert base.counts() == Counts(1, 1, 0)
+
+
+def test_a_new_base_lacks_no_vectors_once_it_was_looked_at(base):
+    assert not base.is_embedded
+    base.embed(CountingEmbedder())
+    assert base.is_embedded
+
+
 def test_embedding_goes_on_where_it_was_interrupted(base, records, monkeypatch):
     monkeypatch.setattr(base_module, "EMBED_PASSAGES", 2)
     embedder = CountingEmbedder("other")
@@ -194,7 +211,7 @@ def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path):
         Base(path)
 
 
-def test_one_process_adds_files_at_a_time(base):
+def test_one_process_at_a_time_does_a_work(base):
     other = Base(base.path)
     waited = []
 
@@ -202,8 +219,8 @@ def test_one_process_adds_files_at_a_time(base):
         waited.append(True)
         raise TimeoutError
 
-    with base.alone(), pytest.raises(TimeoutError), other.alone(waiting):
+    with base.alone("x"), pytest.raises(TimeoutError), other.alone("x", waiting):
         pass
     assert waited == [True]
-    with other.alone(waiting):
+    with other.alone("x", waiting):
         other.close()

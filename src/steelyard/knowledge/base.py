@@ -46,6 +46,15 @@ class Listed:
     num_folded: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a base holds. `num_folded` passages say the same as earlier ones."""
+
+    num_documents: int
+    num_passages: int
+    num_folded: int
+
+
 class Base:
     """An open knowledge base; any number of processes may have it open and write to it.
 
@@ -78,9 +87,9 @@ class Base:
         self.close()
 
     @contextmanager
-    def alone(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Let one process at a time add files; others wait here, after calling `waiting` once."""
-        with self.path.with_suffix(".lock").open("a", encoding="utf-8") as lock:
+    def alone(self, work: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Let one process at a time do this work; others wait here, after calling `waiting`."""
+        with self.path.with_suffix(f".{work}.lock").open("a", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -133,6 +142,14 @@ class Base:
                 "SELECT path, error FROM source WHERE error IS NOT NULL ORDER BY path"
             )
             return [(path, error) for path, error in rows]
+
+    def counts(self) -> Counts:
+        """How much there is in all."""
+        with self.engine.connect() as connection:
+            row = connection.exec_driver_sql(
+                "SELECT (SELECT count(*) FROM document), count(*), count(same_as) FROM passage"
+            ).one()
+        return Counts(*row)
 
     def sources(self) -> list[str]:
         """The paths of all files that were added, the unreadable ones among them."""
@@ -187,6 +204,24 @@ class Base:
 
     # ------------------------------------------------------------ vectors
 
+    @property
+    def embedder(self) -> str | None:
+        """Where the embedder of this base is opened from, as it was last said."""
+        with self.engine.connect() as connection:
+            return get_setting(connection, "embedder_source")
+
+    @embedder.setter
+    def embedder(self, source: str) -> None:
+        with transaction(self.engine) as connection:
+            set_setting(connection, "embedder_source", source)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether every passage has its vector, of the embedder that made the last ones."""
+        with self.engine.connect() as connection:
+            below = get_setting(connection, "embedded")
+            return below == str(writing.next_number(connection, "passage"))
+
     def embed(
         self, embedder: Embedder, listen: Callable[[int, int], None] = lambda *_: None
     ) -> int:
@@ -195,6 +230,10 @@ class Base:
         Batch by batch, so that an interruption costs one; how many there were comes back.
         `listen` hears how many are done, of how many.
         """
+        with self.alone("embedding"):
+            return self._embed(embedder, listen)
+
+    def _embed(self, embedder: Embedder, listen: Callable[[int, int], None]) -> int:
         name = embedder.fingerprint
         with transaction(self.engine) as connection:
             if get_setting(connection, "embedder") != name:

@@ -80,7 +80,7 @@ class _Part:
 def update(
     base: Base,
     paths: Sequence[Path],
-    embedder: Embedder | None,
+    embedder: Embedder | None = None,
     *,
     only: bool = False,
     read: Reader = read_files,
@@ -89,7 +89,7 @@ def update(
     """Make the base hold what these files and folders hold now.
 
     What was added from elsewhere stays, unless `only`. Without an embedder the passages get their
-    vectors another time.
+    vectors by `Base.embed`.
 
     Raises:
         InputError: a path is not there; nothing was done.
@@ -100,16 +100,16 @@ def update(
                 f"{path}: there is no such file or folder; correct the path, or take what it held "
                 f"out of the collection with: steelyard knowledge remove {path}"
             )
-    with base.alone(lambda: listen(Progress("waiting", 0))):
+    with base.alone("adding", lambda: listen(Progress("waiting", 0))):
         ingest = _Ingest(base, listen)
         try:
             ingest.run(paths, read, only=only)
         finally:
             ingest.close()
-        if embedder is not None:
-            ingest.added.num_embedded = base.embed(
-                embedder, lambda done, total: listen(Progress("embedding", done, total))
-            )
+    if embedder is not None:
+        ingest.added.num_embedded = base.embed(
+            embedder, lambda done, total: listen(Progress("embedding", done, total))
+        )
     return ingest.added
 
 

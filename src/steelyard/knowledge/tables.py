@@ -22,7 +22,8 @@ The title stands before what is searched, because few passages name what they ar
 timeqa_human hybrid recall@5 is 0.89 with it and 0.78 without. A document keeps its title.
 
 Settings: `cutting`, the version of the rules in `passages.py`; `embedder`, whose vectors are here
-or on their way; `embedded`, below which number no passage lacks one.
+or on their way, and `embedder_source`, where it is opened from; `embedded`, below which number
+no passage lacks a vector.
 """
 
 from __future__ import annotations
