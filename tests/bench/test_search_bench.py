@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bench_scripts import load_script
@@ -71,7 +70,7 @@ def test_a_large_base_is_of_sentences_whose_vectors_are_meant(tmp_path: Path, co
     sample = passages[123]
     [[first, *_]] = index.search([sample.text], 1, kind="vector", scopes=[Scope(user="user0")])
     assert sorted(first.text.split()) == sorted(sample.text.split())
-    assert np.isclose(first.relevance, 1, atol=0.02)
+    assert first.relevance > 0.8  # a mean of sentences is nearly the whole
 
 
 def test_waits_leave_out_the_warm_up() -> None:

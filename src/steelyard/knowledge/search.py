@@ -109,10 +109,11 @@ class SqliteIndex:
         with self._reading() as state:
             state.lexical.warm()
             vectors = self._vectors(state)
-            if len(vectors.matrix) <= EXACT_PASSAGES:
-                neighbours.forget(self.path)
-            elif vectors.graph is None or len(vectors.graph.missing):
-                vectors.graph = neighbours.build(self.path, vectors.numbers, vectors.matrix, listen)
+        if len(vectors.matrix) <= EXACT_PASSAGES:
+            neighbours.forget(self.path)
+        elif vectors.graph is None or len(vectors.graph.missing):
+            # Minutes, in which others go on searching without it.
+            vectors.graph = neighbours.build(self.path, vectors.numbers, vectors.matrix, listen)
 
     def search(
         self, queries: Sequence[str], k: int, *, kind: Kind = "hybrid", scopes: Sequence[Scope] = ()
