@@ -77,7 +77,6 @@ class FreeEmbedder:
 def speed(size: Size, corpus: Path) -> list[dict[str, Any]]:
     """Ours beside LlamaIndex: in passages of one size, and in words with its own settings."""
     from llama_index_peer import USUAL, LlamaIndex
-
     from steelyard.models.opening import EMBEDDER_PACKAGE, INSTALL_EMBEDDER, _package_folder
 
     with corpus.open(encoding="utf-8") as file:
@@ -237,8 +236,8 @@ def rows_of(number: int) -> Iterator[dict[str, str]]:
     text = ""
     for i in range(number):
         if not text or i % 20:
-            places = np.minimum(source.zipf(1.3, WORDS_OF_ROW), len(words)) - 1
-            text = " ".join(words[places])
+            ranks = np.exp(source.random(WORDS_OF_ROW) * np.log(len(words))).astype(int)  # Zipf
+            text = " ".join(words[ranks])
         yield {"id": f"d{i}", "text": text}
 
 

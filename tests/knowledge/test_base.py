@@ -204,6 +204,13 @@ def test_a_base_of_a_newer_steelyard_is_refused(tmp_path):
         Base(path)
 
 
+def test_a_path_may_have_any_characters(tmp_path):
+    path = tmp_path / "50% #1?" / "a b.db"
+    with Base(path) as base:
+        assert base.documents() == []
+    assert [file.name for file in path.parent.glob("*.db")] == ["a b.db"]
+
+
 def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path):
     path = tmp_path / "base.db"
     path.write_text("this is not a database, it is a text of some length\n" * 40)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bases import CountingEmbedder, Reader, check, passages, rows, shown, write_rows
+from steelyard import __version__
 from steelyard.errors import InputError
 from steelyard.knowledge import ingest
 from steelyard.knowledge.base import Base
@@ -292,6 +293,17 @@ def test_other_rules_of_cutting_cut_every_document_again(base, folder, monkeypat
     add(base, folder)
     monkeypatch.setattr(ingest, "CUTTING", ingest.CUTTING + 1)
     assert add(base, folder)[1] == ["a.txt"]
+    assert add(base, folder)[1] == []
+
+
+def test_another_reader_tries_again_what_could_not_be_read(base, folder, monkeypatch):
+    (folder / "a.txt").write_text("One.")
+    (folder / "b.txt").write_bytes(b"\0" * 50)
+    add(base, folder)
+    before = ingest._reader()
+    assert before.startswith(f"{__version__} pypdf ")
+    monkeypatch.setattr(ingest, "_reader", lambda: f"{before} kreuzberg 9")
+    assert add(base, folder)[1] == ["b.txt"]
     assert add(base, folder)[1] == []
 
 

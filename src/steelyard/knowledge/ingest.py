@@ -12,13 +12,16 @@ it again and keeps what it finds written already.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
+from steelyard import __version__
 from steelyard.errors import InputError
 from steelyard.knowledge import writing
 from steelyard.knowledge.base import Base, get_setting, set_setting
@@ -31,6 +34,7 @@ from steelyard.store.sqlite import writing as transaction
 # tenths of a second. Source: ours.
 BATCH_CHARACTERS = 500_000
 DOCUMENT_CHARACTERS = 500  # what a document counts for beside its text
+PARSERS = ("pypdf", "kreuzberg")  # the packages that read some formats
 
 Outcome = list[Document] | Unreadable
 Reader = Callable[[Iterable[Found]], Iterable[tuple[Found, Outcome]]]
@@ -136,9 +140,10 @@ class _Ingest:
             self._connection.exec_driver_sql(
                 "CREATE TEMP TABLE IF NOT EXISTS kept (number INTEGER PRIMARY KEY)"
             )
-            if get_setting(self._connection, "cutting") != str(CUTTING):
-                self._connection.exec_driver_sql("UPDATE source SET sha256 = NULL")
-                set_setting(self._connection, "cutting", str(CUTTING))
+            self._read_again("cutting", str(CUTTING), "UPDATE source SET sha256 = NULL")
+            self._read_again(
+                "reader", _reader(), "UPDATE source SET sha256 = NULL WHERE error IS NOT NULL"
+            )
         for found, pairs in groupby(read(self._changed(paths)), key=lambda pair: pair[0]):
             self._take(self._asked.pop(str(found.path)), (outcome for _, outcome in pairs))
         for part in self._asked.values():  # files of which the reader had nothing to say
@@ -150,6 +155,12 @@ class _Ingest:
         self.added.unreadable = [
             (path, error) for path, error in self._base.unreadable() if path in self._seen
         ]
+
+    def _read_again(self, key: str, made_with: str, statement: str) -> None:
+        """Forget hashes of files that were read with something else."""
+        if get_setting(self._connection, key) != made_with:
+            self._connection.exec_driver_sql(statement)
+            set_setting(self._connection, key, made_with)
 
     # ------------------------------------------------------------ what changed
 
@@ -273,6 +284,12 @@ class _Ingest:
             if roots is None or any(_is_below(path, root) for root in roots):
                 self.added.num_gone += self._base.remove_source(path)
                 self.added.num_removed_files += 1
+
+
+def _reader() -> str:
+    """What decides which files can be read: another one may read what this one could not."""
+    parsers = [name for name in PARSERS if importlib.util.find_spec(name)]
+    return " ".join([__version__, *(f"{name} {version(name)}" for name in parsers)])
 
 
 def _absolute(path: Path) -> str:

@@ -21,7 +21,8 @@ them all. Numbers of documents and passages are never used twice.
 The title stands before what is searched, because few passages name what they are about: on
 timeqa_human hybrid recall@5 is 0.89 with it and 0.78 without. A document keeps its title.
 
-Settings: `cutting`, the version of the rules in `passages.py`; `embedder`, whose vectors are here
+Settings: `cutting`, the version of the rules in `passages.py`; `reader`, what read the files;
+`embedder`, whose vectors are here
 or on their way, and `embedder_source`, where it is opened from; `embedded`, below which number
 no passage lacks a vector.
 """

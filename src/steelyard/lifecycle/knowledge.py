@@ -80,10 +80,16 @@ def add_documents(
     source = _embedder_source(embedder or base.embedder or "default")
     added = update(base, paths, only=only, listen=listen)
     if source != base.embedder or not base.is_embedded:
+        opened = open_embedder(source)
         added.num_embedded = base.embed(
-            open_embedder(source), lambda done, total: listen(Progress("embedding", done, total))
+            opened, lambda done, total: listen(Progress("embedding", done, total))
         )
         base.embedder = source
+        index = SqliteIndex(base.path, opened)
+        try:
+            index.prepare(lambda done, total: listen(Progress("indexing", done, total)))
+        finally:
+            index.close()
     return added
 
 

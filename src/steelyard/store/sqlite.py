@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from steelyard.errors import StoreError
@@ -27,7 +27,7 @@ def open_sqlite(path: Path, steps: Sequence[Migration], *, remedy: str) -> Engin
     Raises:
         StoreError: the file is no database, or one of a newer Steelyard.
     """
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     try:
