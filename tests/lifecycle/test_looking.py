@@ -16,13 +16,14 @@ from steelyard.core import Task, Verdict
 from steelyard.errors import InputError
 from steelyard.lifecycle import (
     chosen_system,
-    forget_user,
     learn,
     open_home,
+    unlearn,
     weigh,
     write_report,
 )
-from steelyard.lifecycle.looking import open_lookup, unseen
+from steelyard.lifecycle.knowledge import COLLECTION
+from steelyard.lifecycle.looking import collection, open_lookup, unseen
 from steelyard.recipes import DIAGNOSTICS, presets, select
 from steelyard.tasks import load_task
 
@@ -224,6 +225,16 @@ def test_what_cannot_be_read_is_noted_and_nothing_at_all_is_an_error(tmp_path):
         open_lookup(task, home, recipes)
 
 
+def test_the_collection_has_the_tasks_name_where_a_collection_can_have_it(weighed):
+    assert collection(weighed.task) == "small"
+    assert (weighed.home / "knowledge" / "small.db").is_file()
+    names = {
+        collection(replace(weighed.task, name=name)) for name in ("a b", "a/b", "../x", "é", "?")
+    }
+    assert len(names) == 5
+    assert all(COLLECTION.fullmatch(name) for name in names)
+
+
 def test_recipes_without_passages_read_no_documents(tmp_path):
     task = load_task(write_mills(tmp_path / "task"))
     plain = [r for r in select(task) if r.name in ("zero-shot", "nearest-shot")]
@@ -294,9 +305,9 @@ def test_what_was_learned_is_shown_at_once_to_its_user_alone_until_it_is_forgott
         system = chosen_system(task, home).system
         assert system.answer(asked, user="ann").value == "Zoe"
         assert system.answer(asked, user="bob").value == "Xaver"
-        assert forget_user(home, "ann") == 1
-        assert forget_user(home, "ann") == 0
-        assert forget_user(home, "") == 0
+        assert unlearn(home, "ann") == 1
+        assert unlearn(home, "ann") == 0
+        assert unlearn(home, "") == 0
         system = chosen_system(task, home).system
         assert system.answer(asked, user="ann").value == "Xaver" != before
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from steelyard.core import digest
 from steelyard.errors import HomeError
 from steelyard.store import Artefacts, Database
 
@@ -32,11 +30,6 @@ class Home:
     @property
     def reports(self) -> Path:
         return self.path / "reports"
-
-    def collection(self, name: str) -> Path:
-        """The file of the knowledge base of that name."""
-        safe = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60]
-        return self.path / "knowledge" / f"{safe}-{digest(name)[:8]}.db"
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def learn(
     home.database.accept(task.name, [Example("", input, target, "", user, time)])
 
 
-def forget_user(home: Home, user: str) -> int:
+def unlearn(home: Home, user: str) -> int:
     """Drop all that was learned from a user, in every task; how many answers that were."""
     return home.database.forget_user(user)
 

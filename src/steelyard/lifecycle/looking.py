@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from steelyard.core import Recipe, Task
+from steelyard.core import Recipe, Task, digest
 from steelyard.errors import InputError
-from steelyard.knowledge.base import Base
 from steelyard.knowledge.ingest import Outcome, Reader, update
 from steelyard.knowledge.reading import Document, Found, read_files
 from steelyard.knowledge.search import SqliteIndex
 from steelyard.lifecycle.home import Home
-from steelyard.models import Embedder, open_embedder
+from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
+from steelyard.models import open_embedder
+from steelyard.models.opening import is_fake
 from steelyard.recipes import Lookup
 from steelyard.tasks.knowledge import read_history
 
@@ -33,10 +35,10 @@ def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
     known = task.knowledge
     started = time.perf_counter()
     if known.documents and any(context.passages for context in contexts):
-        index, unread = _index(task, home, task.name, known.documents, read_files)
+        index, unread = _index(task, home, collection(task), known.documents, read_files)
         lookup = replace(lookup, documents=index, notes=unread)
     if known.history is not None and any(context.history != "none" for context in contexts):
-        records, _ = _index(task, home, f"{task.name}: users", [known.history], _read_records)
+        records, _ = _index(task, home, f"{collection(task)}.users", [known.history], _read_records)
         lookup = replace(lookup, records=records)
     return replace(lookup, seconds=_first_seconds(home, lookup, time.perf_counter() - started))
 
@@ -47,27 +49,33 @@ def unseen(lookup: Lookup, task: Task) -> Lookup:
     return replace(lookup, accepted=tuple(a for a in lookup.accepted if a.input not in asked))
 
 
+def collection(task: Task) -> str:
+    """The collection of a task's documents: its name, spelt as a collection's must be."""
+    if COLLECTION.fullmatch(task.name):
+        return task.name
+    safe = re.sub(r"[^\w.-]+", "-", task.name).strip("-.")[:60]
+    return f"{safe or 'task'}-{digest(task.name)[:8]}"
+
+
 def _index(
-    task: Task, home: Home, collection: str, paths: Sequence[Path], read: Reader
+    task: Task, home: Home, name: str, paths: Sequence[Path], read: Reader
 ) -> tuple[SqliteIndex, tuple[str, ...]]:
     """The index of a collection that holds these paths, and a note for each file not read."""
-    file, embedder = home.collection(collection), _embedder(task)
-    with Base(file) as base:
+    source = task.models[0].source
+    embedder = open_embedder(source)
+    with open_knowledge(home.path, name) as base:
         added = update(base, paths, embedder, only=True, read=read)
+        base.embedder = "fake" if is_fake(source) else "default"
         notes = tuple(f"{path} was not read: {reason}" for path, reason in added.unreadable)
         if not base.documents():
             raise InputError(
                 f"{task.name}: nothing can be read in {', '.join(map(str, paths))}. "
                 f"{' '.join(notes)} Expected text. Name something else under [knowledge]."
             )
-    index = SqliteIndex(file, embedder)
+    index = SqliteIndex(base.path, embedder)
     home.closing.callback(index.close)
     index.prepare()
     return index, notes
-
-
-def _embedder(task: Task) -> Embedder:
-    return open_embedder(task.models[0].source)
 
 
 def _read_records(files: Iterable[Found]) -> Iterator[tuple[Found, Outcome]]:
