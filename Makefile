@@ -33,6 +33,7 @@ bench:
 	$(BENCH)/answering.py --small
 	$(BENCH)/training.py --small
 	$(BENCH)/verdict.py --small
+	$(BENCH)/ingest.py --small
 
 # .steelyard stays: what was measured there took time.
 clean:

@@ -25,16 +25,16 @@ import steelyard.models  # noqa: F401  before torch: it settles how threads wait
 import hf_peer
 import trl_peer
 from base_models import models_of
-from steelyard.core import Answer, Example, Recipe, Split, Task
-from steelyard.knowledge import NearestExamples
+from steelyard.core import Answer, Query, Recipe, Split, Task
 from steelyard.measure.scorers import get_scorer
 from steelyard.measure.trial import BATCH
 from steelyard.models import Prompt, open_embedder
 from steelyard.models.render import Renderer
 from steelyard.recipes import select
 from steelyard.recipes.answering import answer_limit, parse
-from steelyard.recipes.build import CONTROL_BUILDERS, fixed_examples
-from steelyard.recipes.prompt import build_prompt, target_text
+from steelyard.recipes.build import CONTROL_BUILDERS
+from steelyard.recipes.finding import Lookup, find_parts
+from steelyard.recipes.prompt import Frame, build_prompt, target_text
 from steelyard.tasks import load_task
 from steelyard.training import TrainingRow, held_out_rows
 from steelyard.training.batches import Encoded, steps_per_epoch
@@ -109,7 +109,8 @@ class Script:
 
     def answers(self, recipe: Recipe, inputs: Sequence[str]) -> list[Answer]:
         if recipe.model in CONTROL_BUILDERS:
-            return CONTROL_BUILDERS[recipe.model](recipe, self.task).answer_many(inputs)
+            queries = [Query(text) for text in inputs]
+            return CONTROL_BUILDERS[recipe.model](recipe, self.task).answer_many(queries)
         written = hf_peer.generate(
             self.base if recipe.weights.method == "none" else self.tuned,
             [self.renderer.prompt_ids(prompt) for prompt in self.prompts(recipe, inputs)],
@@ -126,23 +127,17 @@ class Script:
         ]
 
     def prompts(self, recipe: Recipe, inputs: Sequence[str]) -> list[Prompt]:
-        context, train = recipe.context, self.task.train
-        shots: Sequence[Sequence[Example]] = [()] * len(inputs)
-        if context.examples == "fixed":
-            shots = [fixed_examples(train, context.num_examples, seed=SEED)] * len(inputs)
-        elif context.examples == "nearest":
-            pool = NearestExamples(train, open_embedder(self.models.spec.source))
-            shots = pool.nearest(inputs, context.num_examples)
-        return [
-            build_prompt(
-                self.task.instruction,
-                self.task.output,
-                own,
-                text,
-                describe=context.describe_output,
-            )
-            for text, own in zip(inputs, shots, strict=True)
-        ]
+        frame = Frame.of(self.task, recipe.context)
+        find = find_parts(
+            recipe,
+            self.task,
+            Lookup(),
+            embedder=lambda: open_embedder(self.models.spec.source),
+            rerank=None,
+            seed=SEED,
+        )
+        found = find([Query(text) for text in inputs])
+        return [build_prompt(frame, own, text) for text, own in zip(inputs, found, strict=True)]
 
     def rows(self, recipe: Recipe) -> tuple[list[Encoded], list[Encoded]]:
         """The rows to learn from, and those that early stopping listens to, as ours has them."""

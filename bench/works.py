@@ -17,7 +17,7 @@ from pathlib import Path
 
 from steelyard.core import Example, Json, Output
 from steelyard.models import Prompt
-from steelyard.recipes.prompt import build_prompt
+from steelyard.recipes.prompt import Frame, Part, build_prompt
 from steelyard.tasks import load_task
 
 RESUMES = Path(__file__).parents[1] / "examples" / "resumes" / "task.toml"
@@ -121,4 +121,5 @@ def _resumes() -> list[Example]:
 
 
 def _prompt(instruction: str, output: Output, shots: Sequence[Example], text: str) -> Prompt:
-    return build_prompt(instruction, output, shots, text, describe=True)
+    parts = [Part("example", shot) for shot in shots]
+    return build_prompt(Frame(instruction, output), parts, text)

@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -18,7 +19,7 @@ from steelyard.tasks import SCORERS, load_task
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = typer.main.get_command(app)
+COMMANDS: Any = typer.main.get_command(app)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -41,24 +42,32 @@ def command_lines() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "line"), command_lines())
 def test_every_documented_command_parses(page: str, line: str) -> None:
     words = shlex.split(line)[1:]
-    command = COMMANDS.commands[words[0]]  # type: ignore[attr-defined]
-    context = command.make_context(words[0], words[1:], resilient_parsing=False)
+    command: Any = COMMANDS
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    context = command.make_context("steelyard", words, resilient_parsing=False)
     assert context.params is not None
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.commands))  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", sorted(COMMANDS.commands))
 def test_every_option_is_on_the_page_of_its_verb(name: str) -> None:
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    for parameter in COMMANDS.commands[name].params:  # type: ignore[attr-defined]
-        if parameter.param_type_name == "option" and parameter.name != "help":
-            assert f"`{parameter.opts[0]}" in page, parameter.opts
+    command = COMMANDS.commands[name]
+    for verb in getattr(command, "commands", {"": command}).values():
+        for parameter in verb.params:
+            if parameter.param_type_name == "option" and parameter.name != "help":
+                assert f"`{parameter.opts[0]}" in page, parameter.opts
 
 
 def test_every_key_of_the_documented_task_file_is_accepted(tmp_path: Path) -> None:
     [block] = blocks(ROOT / "docs" / "task-file.md", "toml")
     documented = tomllib.loads(block)
+    (tmp_path / "handbook").mkdir()
+    (tmp_path / "faq.md").write_text("Ask.", encoding="utf-8")
+    (tmp_path / "orders.jsonl").write_text('{"user": "u1", "text": "tea"}', encoding="utf-8")
     rows = "\n".join(
         f'{{"text": "person {i}", "output": {{"name": "p{i}"}}, "candidate_id": "c{i}", '
+        f'"source_ids": ["faq.md"], '
         f'"user_id": "u{i}", "created_at": "2026-01-01", "row_id": "r{i}"}}'
         for i in range(20)
     )

@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steelyard.core import Answer, Example, Recipe, System, Task, Trial, Verdict
+    from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
     from steelyard.errors import SteelyardError
     from steelyard.lifecycle import weigh
     from steelyard.tasks import load_task
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Answer": "core",
     "Example": "core",
+    "Query": "core",
     "Recipe": "core",
     "System": "core",
     "Task": "core",
@@ -36,6 +37,7 @@ _PLACES = {
 __all__ = [
     "Answer",
     "Example",
+    "Query",
     "Recipe",
     "SteelyardError",
     "System",

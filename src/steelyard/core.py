@@ -41,6 +41,8 @@ class Example:
     """One row. `target` is a string (text, label) or a JSON value (json).
 
     `group` names the cluster: rows of a group stay in one split and are resampled together.
+    `also` holds further answers that are as right as the target; `evidence` the ids of the
+    documents that hold the answer.
     """
 
     id: str
@@ -50,6 +52,8 @@ class Example:
     user: str | None = None
     time: str | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    also: tuple[Json, ...] = ()
+    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,27 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What can be looked up for an input, and what an answer may do with it.
+
+    `documents` are files and folders, and `history` is a file of records of users. `abstain` is
+    the sentence that says that the answer is not known; it is the target of the rows that nothing
+    answers. `cite`: answers name passages.
+    """
+
+    documents: tuple[Path, ...] = ()
+    history: Path | None = None
+    abstain: str | None = None
+    cite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What the user wants, with the rows already read, checked and split.
 
     `hash` covers everything that can change an answer or a score: instruction, output, scorer,
-    rows and splits. `notes` are sentences about what was inferred, folded or carved out.
+    rows, splits, documents and records. `notes` are sentences about what was inferred, folded or
+    carved out.
     """
 
     name: str
@@ -110,6 +130,7 @@ class Task:
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     path: Path | None = None
+    knowledge: Knowledge = Knowledge()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""
@@ -157,12 +178,37 @@ class Context:
 
     `describe_output` adds the labels or the schema to the instruction; weights trained without
     them have learned the form and save those tokens. `num_examples` counts the shots: the same
-    ones for every input (`fixed`) or the nearest ones to each input (`nearest`).
+    ones for every input (`fixed`; `shuffled`: with each other's targets) or the nearest ones to
+    each input (`nearest`).
+
+    `passages` counts those shown: found by `search`, put in order by `rerank`, and none whose
+    relevance, on the scale of what ranked them last, is under `relevance_floor`. Two values of
+    `search` are no searches: `evidence` takes passages of the documents that hold the answer,
+    `random` takes any. `order` says at which end the best one stands; `best_last` is next to the
+    question.
+
+    `num_turns` counts the earlier turns and records of the user who asks: the `last` ones, or
+    those `nearest` to the input. `budget_tokens` bounds the prompt; without it the model's own
+    context does.
     """
 
     describe_output: bool = True
-    examples: Literal["none", "fixed", "nearest"] = "none"
+    examples: Literal["none", "fixed", "nearest", "shuffled"] = "none"
     num_examples: int = 0
+    passages: int = 0
+    search: Literal["lexical", "vector", "hybrid", "evidence", "random"] = "hybrid"
+    rerank: Literal["none", "maxsim", "llm"] = "none"
+    relevance_floor: float | None = None
+    order: Literal["best_last", "best_first"] = "best_last"
+    history: Literal["none", "last", "nearest"] = "none"
+    num_turns: int = 0
+    budget_tokens: int | None = None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether an embedder is needed: for the nearest examples, or to index what is found."""
+        looked_up = self.passages > 0 or self.history != "none"
+        return self.examples == "nearest" or looked_up
 
     def __str__(self) -> str:
         parts = ["instruction"]
@@ -170,7 +216,14 @@ class Context:
             parts.append("output description")
         if self.examples != "none":
             parts.append(f"{self.num_examples} {self.examples} examples")
-        return " + ".join(parts)
+        if self.history != "none":
+            parts.append(f"{self.num_turns} {self.history} turns of the user")
+        if self.passages:
+            how = self.search if self.rerank == "none" else f"{self.search}, {self.rerank}"
+            floor = "" if self.relevance_floor is None else f", from {self.relevance_floor:g}"
+            parts.append(f"{self.passages} passages ({how}{floor})")
+        whole = " + ".join(parts)
+        return whole if self.budget_tokens is None else f"{whole}, {self.budget_tokens} tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +295,46 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """One input, who asks it and when (ISO 8601).
+
+    `example` is the row that it comes from, which is never shown to itself. `evidence` are the
+    documents that hold the answer: only diagnostic recipes look at them.
+    """
+
+    input: str
+    user: str | None = None
+    time: str | None = None
+    example: str | None = None
+    evidence: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, example: Example) -> Query:
+        """What is asked of a System when it is measured on an example."""
+        return cls(example.input, example.user, example.time, example.id, example.evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A passage as it stood in the prompt, perhaps with fewer of its sentences.
+
+    An answer's first source is the one that it cites as [1].
+    """
+
+    passage: str
+    document: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a System says to one input.
 
     `value` is the parsed answer and `valid` whether it has the form the task asks for: an
     invalid answer is a wrong answer. `error` is something else: no answer came back, and why.
+
+    `sources` is None where nothing is looked up, and empty where nothing was found. `left_out`
+    names what was found and not shown, or not whole, for want of room, such as "example e3".
     """
 
     value: Json = None
@@ -254,6 +342,8 @@ class Answer:
     valid: bool = True
     usage: Usage = Usage()
     error: str | None = None
+    sources: tuple[Source, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class System(Protocol):
@@ -262,12 +352,12 @@ class System(Protocol):
     @property
     def recipe(self) -> Recipe: ...
 
-    def answer(self, input: str) -> Answer:
-        """Answer one input; failures come back as `Answer.error`."""
+    def answer(self, input: str, *, user: str | None = None, time: str | None = None) -> Answer:
+        """Answer one input of a user at a time; failures come back as `Answer.error`."""
         ...
 
-    def answer_many(self, inputs: Sequence[str]) -> list[Answer]:
-        """Answer several inputs together, in their order."""
+    def answer_many(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer several queries together, in their order."""
         ...
 
 
@@ -386,6 +476,7 @@ class RecipeReport:
     decoding: str
     control: bool
     status: Status
+    diagnostic: bool = False
     why: str | None = None
     dev: SplitReport | None = None
     test: SplitReport | None = None

@@ -245,7 +245,12 @@ CASES: dict[str, tuple[Callable[[], object], str, list[str]]] = {
     "documents": (
         task(("[models]", '[knowledge]\ndocuments = ["a.md"]\n\n[models]')),
         "weigh task.toml",
-        ["task.toml:12: [knowledge]", "Remove the [knowledge] section"],
+        ['task.toml:13: [knowledge] documents names "a.md"', "Correct the path"],
+    ),
+    "asking as of no time": (
+        task(),
+        "ask task.toml hello --time May",
+        ["--time May: expected ISO 8601"],
     ),
     "asking before weighing": (
         task(),

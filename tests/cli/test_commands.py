@@ -130,14 +130,16 @@ def test_ask_reads_its_input_from_standard_input(weighed, steelyard, monkeypatch
 
 def test_an_answer_that_did_not_come_is_exit_code_1(weighed, steelyard, monkeypatch):
     failed = Answer(valid=False, error="too long")
-    monkeypatch.setattr(LanguageModelSystem, "answer", lambda *_: failed)
+    monkeypatch.setattr(LanguageModelSystem, "answer", lambda *_, **__: failed)
     ran = steelyard("ask", "task.toml", "x")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == "failed: nearest-shot could not answer: too long\n"
 
 
 def test_an_answer_of_the_wrong_form_is_given_with_a_warning(weighed, steelyard, monkeypatch):
-    monkeypatch.setattr(LanguageModelSystem, "answer", lambda *_: Answer("x", "x", valid=False))
+    monkeypatch.setattr(
+        LanguageModelSystem, "answer", lambda *_, **__: Answer("x", "x", valid=False)
+    )
     ran = steelyard("ask", "task.toml", "x")
     assert (ran.code, ran.out) == (0, "x\n")
     assert ran.err.startswith("warning: the answer does not have the form")

@@ -94,7 +94,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     stand_in = SimpleNamespace(
         monotonic=lambda: clock.now, perf_counter=lambda: clock.now, sleep=sleep
     )
-    for name in ("lifecycle.weigh", "measure.trial", "models.fake"):
+    for name in ("lifecycle.weigh", "lifecycle.trials", "measure.trial", "models.fake"):
         monkeypatch.setattr(sys.modules[f"steelyard.{name}"], "time", stand_in)
     return clock
 

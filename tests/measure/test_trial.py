@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import example, recipe
-from steelyard.core import Answer, Example, Recipe, Row, Score, Usage
+from steelyard.core import Answer, Example, Query, Recipe, Row, Score, Usage
 from steelyard.errors import TrialError
 from steelyard.measure import trial
+from steelyard.measure.grading import Grader
 from steelyard.measure.scorers import SCORERS
 from steelyard.measure.trial import ALONE, BATCH, OutOfTimeError, Price, batches, measure, renewed
 
@@ -46,11 +47,12 @@ class Recorder:
     recipe: Recipe = field(default_factory=lambda: recipe("recorder"))
     asked: list[list[str]] = field(default_factory=list)
 
-    def answer(self, input: str) -> Answer:
-        return self.answer_many([input])[0]
+    def answer(self, input: str, *, user: str | None = None, time: str | None = None) -> Answer:
+        return self.answer_many([Query(input, user, time)])[0]
 
-    def answer_many(self, inputs: Sequence[str]) -> list[Answer]:
-        self.asked.append(list(inputs))
+    def answer_many(self, queries: Sequence[Query]) -> list[Answer]:
+        inputs = [query.input for query in queries]
+        self.asked.append(inputs)
         self.clock.now += self.seconds * len(inputs)
         for text in inputs:
             if text in self.bad:
@@ -81,7 +83,7 @@ def run(
     rows = measure(
         system,
         examples,
-        SCORERS["exact"],
+        Grader(SCORERS["exact"]),
         price=HOURLY,
         done=done or {},
         save=saved.append,
@@ -223,7 +225,7 @@ def test_a_scorer_that_fails_stops_the_trial_and_not_silently(clock):
         measure(
             Recorder(clock),
             EXAMPLES,
-            Breaking(),
+            Grader(Breaking()),
             price=HOURLY,
             done={},
             save=lambda rows: None,
@@ -232,15 +234,20 @@ def test_a_scorer_that_fails_stops_the_trial_and_not_silently(clock):
 
 def test_an_interruption_is_no_failed_example(clock):
     class Interrupted(Recorder):
-        def answer_many(self, inputs: Sequence[str]) -> list[Answer]:
+        def answer_many(self, queries: Sequence[Query]) -> list[Answer]:
             if len(self.asked) == 3:
                 raise KeyboardInterrupt
-            return super().answer_many(inputs)
+            return super().answer_many(queries)
 
     saved: list[list[Row]] = []
     with pytest.raises(KeyboardInterrupt):
         measure(
-            Interrupted(clock), EXAMPLES, SCORERS["exact"], price=HOURLY, done={}, save=saved.append
+            Interrupted(clock),
+            EXAMPLES,
+            Grader(SCORERS["exact"]),
+            price=HOURLY,
+            done={},
+            save=saved.append,
         )
     assert saved == run(Recorder(clock))[1][:3]
 
@@ -286,7 +293,7 @@ def test_the_deadline_stops_between_two_batches_and_what_was_measured_is_saved(c
         measure(
             system,
             EXAMPLES,
-            SCORERS["exact"],
+            Grader(SCORERS["exact"]),
             price=HOURLY,
             done={},
             save=saved.append,
@@ -333,12 +340,14 @@ def test_a_price_is_never_negative_and_grows_with_use(prompt, written, ms):
 
 def test_a_stored_row_is_scored_and_priced_as_today_and_its_answer_stays():
     old = Row("e1", "g", Answer("b", "b", usage=Usage(10)), Score(1.0), 36.0, 9.0, 4)
-    new = renewed(old, example("e1", "x", "b"), SCORERS["exact"], Price(100.0))
+    new = renewed(old, example("e1", "x", "b"), Grader(SCORERS["exact"]), Price(100.0))
     assert new == replace(old, score=new.score, cost_usd=0.001)
     assert new.score is not None
     assert new.score.value == 1.0
-    wrong = renewed(old, example("e1", "x", "c"), SCORERS["exact"], Price(100.0))
+    wrong = renewed(old, example("e1", "x", "c"), Grader(SCORERS["exact"]), Price(100.0))
     assert wrong.score is not None
     assert wrong.score.value == 0.0
     lost = replace(old, answer=Answer(error="lost"), score=None)
-    assert renewed(lost, example("e1", "x", "b"), SCORERS["exact"], Price(100.0)).score is None
+    assert (
+        renewed(lost, example("e1", "x", "b"), Grader(SCORERS["exact"]), Price(100.0)).score is None
+    )

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fake_tasks import example, make_task, recipe, row, weighed
 from steelyard.core import Answer, Latency, Limits, Output, Row, Usage, Weights
 from steelyard.measure.decision import Candidate, Decision, compare_pairs, decide
+from steelyard.measure.grading import Grader
 from steelyard.measure.scorers import SCORERS
 from steelyard.measure.verdict import (
     NUM_DISAGREEMENTS,
@@ -39,7 +40,7 @@ GROUPS = {e.id: e.group for e in DEV}
 
 
 def figures(one: Weighed, task: Any = TASK) -> Any:
-    return report(one, SCORERS["exact"], task, confidence=0.95, seed=0)
+    return report(one, Grader(SCORERS["exact"]), task, confidence=0.95, seed=0)
 
 
 # ---------------------------------------------------------------- failures are no zeros

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from fake_tasks import WORDS, example, make_task, rows_of
-from steelyard.core import Limits, ModelSpec, Output, Task
+from steelyard.core import Limits, ModelSpec, Output, Query, Task
 from steelyard.errors import TrainingError
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes import Workshop, build, select
 from steelyard.recipes.answering import CONTENT_FREE, PREPARED_WITH
-from steelyard.recipes.build import fixed_examples, training_job
+from steelyard.recipes.build import prompting, training_job
+from steelyard.recipes.finding import fixed_examples
 from steelyard.recipes.presets import SHOTS
 from steelyard.store import Artefacts, Database
 from steelyard.training import Job, Progress
@@ -58,7 +59,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_every_recipe_becomes_a_system_that_answers_with_a_label(workshop, name):
     built = build(named(name), TASK, workshop)
     assert built.system.recipe.name == name
-    one, other = built.system.answer_many(["invoice charge", "parcel courier"])
+    one, other = built.system.answer_many([Query("invoice charge"), Query("parcel courier")])
     assert {one.value, other.value} <= set(WORDS)
     assert (one.error, other.error) == (None, None)
     assert built.setup_seconds >= 0
@@ -67,13 +68,13 @@ def test_every_recipe_becomes_a_system_that_answers_with_a_label(workshop, name)
 
 def test_the_prompts_hold_the_tasks_instruction_and_the_recipes_shots(workshop):
     few = build(named("few-shot"), TASK, workshop).system
-    [prompt] = few.prompts(["x"])
+    [prompt] = few.prompts([Query("x")])
     shots = fixed_examples(TASK.train, SHOTS["label"], seed=0)
     assert prompt[0].content.startswith("Answer.\nAnswer with one of these labels")
     assert [m.content for m in prompt if m.role == "user"] == [*(s.input for s in shots), "x"]
     assert [m.content for m in prompt if m.role == "assistant"] == [s.target for s in shots]
     near = build(named("nearest-shot"), TASK, workshop).system
-    [prompt] = near.prompts([TRAIN[7].input])
+    [prompt] = near.prompts([Query(TRAIN[7].input)])
     assert prompt[-3].content == TRAIN[7].input  # the nearest example stands last
 
 
@@ -149,16 +150,19 @@ def test_fixed_examples_of_a_smaller_number_are_the_beginning_of_a_larger():
 
 def test_the_training_rows_are_the_prompts_that_serving_will_meet(workshop):
     recipe = named("lora")
-    job = training_job(recipe, TASK, FakeBackend(), 0)
-    system = replace(build(named("zero-shot"), TASK, workshop).system, recipe=recipe)
-    assert [row.prompt for row in job.rows] == system.prompts([e.input for e in TASK.train])
+    system = prompting(recipe, TASK, FakeBackend(), workshop)
+    job = training_job(system, TASK, 0)
+    built = build(recipe, TASK, workshop).system
+    queries = [Query(e.input) for e in TASK.train]
+    assert [row.prompt for row in job.rows] == built.prompts(queries)
     assert [row.target for row in job.rows] == [e.target for e in TASK.train]
     assert [row.group for row in job.rows] == [e.group for e in TASK.train]
 
 
 def test_the_memory_limit_goes_with_the_job_and_names_no_other_weights(workshop):
     tight = replace(TASK, limits=Limits(memory_gb=0.25))
-    roomy, small = (training_job(named("lora"), task, FakeBackend(), 0) for task in (TASK, tight))
+    systems = [prompting(named("lora"), t, FakeBackend(), workshop) for t in (TASK, tight)]
+    roomy, small = (training_job(s, t, 0) for s, t in zip(systems, (TASK, tight), strict=True))
     assert (roomy.memory_gb, small.memory_gb) == (Limits().memory_gb, 0.25)
     assert small.key == roomy.key
     small.write(workshop.jobs / "one")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fake_tasks import example, make_task, recipe
-from steelyard.core import Output
+from steelyard.core import Output, Query
 from steelyard.recipes.controls import build_majority, build_tfidf
 
 LABELS = Output("label", ("a", "b"))
@@ -26,7 +26,7 @@ def tfidf(rows, output=LABELS):
 
 def test_majority_is_the_commonest_target_whatever_the_input():
     system = majority("b", "a", "b")
-    assert [a.value for a in system.answer_many(["x", ""])] == ["b", "b"]
+    assert [a.value for a in system.answer_many([Query("x"), Query("")])] == ["b", "b"]
     assert system.answer("x").text == "b"
     assert system.recipe.name == "majority"
     assert system.answer_many([]) == []
@@ -47,13 +47,16 @@ def test_majority_of_json_counts_equal_values_and_writes_them_on_one_line():
 def test_tfidf_learns_labels_from_words():
     rows = [("red apple pie", "a"), ("blue sky sea", "b")] * 5
     system = tfidf(rows)
-    assert [a.value for a in system.answer_many(["an apple", "the sea"])] == ["a", "b"]
+    assert [a.value for a in system.answer_many([Query("an apple"), Query("the sea")])] == [
+        "a",
+        "b",
+    ]
     assert type(system.answer("an apple").value) is str
 
 
 def test_tfidf_hears_words_of_one_letter():
     rows = [("grade x", "a"), ("grade y", "b")] * 5
-    assert [a.value for a in tfidf(rows).answer_many(["x", "y"])] == ["a", "b"]
+    assert [a.value for a in tfidf(rows).answer_many([Query("x"), Query("y")])] == ["a", "b"]
 
 
 def test_tfidf_gives_the_target_of_the_nearest_example_for_json_and_text():

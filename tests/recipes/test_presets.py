@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fake_tasks import example, make_task
-from steelyard.core import Context, Decoding, ModelSpec, Output, Recipe, Weights
+from steelyard.core import Context, Decoding, Knowledge, ModelSpec, Output, Recipe, Weights
 from steelyard.errors import InputError
-from steelyard.recipes import CONTROLS, model_of, presets, select
-from steelyard.recipes.presets import SHOTS
+from steelyard.recipes import CONTROLS, DIAGNOSTICS, is_one_of, model_of, presets, select
+from steelyard.recipes.presets import PASSAGES, SHOTS
 
-TRAIN = [example(f"e{number}", f"text {number}") for number in range(20)]
+TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
 JSON = make_task(TRAIN, Output("json", schema={"type": "object"}))
 TEXT = make_task(TRAIN, Output("text"))
@@ -25,14 +27,14 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot lora",
+            "nearest-shot lora shuffled-shot",
         ),
         (
             JSON,
             "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
-            "nearest-shot nearest-shot+constrained lora lora+constrained",
+            "nearest-shot nearest-shot+constrained lora lora+constrained shuffled-shot",
         ),
-        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora"),
+        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora shuffled-shot"),
     ],
 )
 def test_each_output_type_has_its_recipes_in_the_order_in_which_they_run(task, names):
@@ -54,6 +56,61 @@ def test_a_recipe_is_a_value_on_the_axes():
     assert presets(JSON)["lora+constrained"].decoding == Decoding("constrained")
     assert presets(TEXT)["few-shot"].decoding == Decoding("free")
     assert table["majority"].model == "majority"
+
+
+def asked_by(user: str | None) -> Any:
+    return tuple(replace(row, user=user, evidence=("d",)) for row in TRAIN)
+
+
+def test_documents_and_users_bring_recipes_where_there_are_any():
+    documents = Knowledge(documents=(Path("d"),))
+    plain = set(presets(TEXT))
+    assert {"rag", "history", "oracle-passages", "random-passages"} & plain == set()
+    found = presets(replace(TEXT, knowledge=documents))
+    assert set(found) - plain == {"rag", "rag+shots", "random-passages"}
+    assert found["rag"].context == Context(passages=PASSAGES)
+    with_evidence = replace(TEXT, knowledge=documents, dev=asked_by(None))
+    assert set(presets(with_evidence)) - set(found) == {"oracle-passages"}
+    assert presets(with_evidence)["oracle-passages"].context.search == "evidence"
+    strangers = replace(TEXT, train=asked_by("ann"), dev=asked_by("bob"))
+    assert "history" not in presets(strangers)
+    assert "history" in presets(replace(strangers, knowledge=Knowledge(history=Path("h"))))
+    assert "history" in presets(replace(strangers, dev=asked_by("ann")))
+    assert "history" not in presets(replace(TEXT, knowledge=Knowledge(history=Path("h"))))
+
+
+def test_what_is_looked_up_per_question_cannot_be_calibrated_and_can_be_constrained():
+    documents = Knowledge(documents=(Path("d"),))
+    assert "rag+calibrated" not in presets(replace(LABEL, knowledge=documents))
+    assert "rag+constrained" in presets(replace(JSON, knowledge=documents))
+
+
+def test_diagnostics_run_last_with_the_plain_decoding_and_only_when_they_can_say_something():
+    assert list(presets(JSON))[-1] == "shuffled-shot"
+    assert presets(JSON)["shuffled-shot"].decoding == Decoding("free")
+    same = replace(TEXT, train=tuple(replace(row, target="yes") for row in TRAIN))
+    assert "shuffled-shot" not in presets(same)
+    assert [r.name for r in select(TEXT, ["shuffled-shot"])] == [*CONTROLS, "shuffled-shot"]
+    assert set(DIAGNOSTICS) >= {"shuffled-shot"}
+    assert all(is_one_of(r, DIAGNOSTICS) for r in select(TWO) if r.name.startswith("shuffled"))
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        (Context(), "instruction + output description"),
+        (
+            Context(passages=3, rerank="maxsim", relevance_floor=0.5, budget_tokens=512),
+            "instruction + output description + 3 passages (hybrid, maxsim, from 0.5), 512 tokens",
+        ),
+        (
+            Context(False, "nearest", 2, history="last", num_turns=4),
+            "instruction + 2 nearest examples + 4 last turns of the user",
+        ),
+    ],
+)
+def test_a_context_says_what_it_is(context, words):
+    assert str(context) == words
 
 
 def test_all_keys_differ_so_that_no_two_recipes_are_one_system():
@@ -81,7 +138,7 @@ def test_the_controls_run_beside_those_named_and_in_the_tables_order():
 def test_several_models_weigh_each_recipe_on_each():
     names = [r.name for r in select(TWO)]
     assert names[:4] == ["majority", "tfidf", "zero-shot@big", "zero-shot@small"]
-    assert len(names) == 2 + 2 * 4
+    assert len(names) == 2 + 2 * 5
     assert {r.model for r in select(TWO)} == {"majority", "tfidf", "big", "small"}
 
 
@@ -96,7 +153,11 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
     [
         (TEXT, "few-shots", 'Did you mean "few-shot"?'),
         (JSON, "lora+constraint", 'Did you mean "lora+constrained"?'),
-        (TEXT, "lora@fake", "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora."),
+        (
+            TEXT,
+            "lora@fake",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, shuffled-shot.",
+        ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],
 )

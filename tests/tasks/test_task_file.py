@@ -105,7 +105,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             "instruction =",
             "instrction =",
             'task.toml:2: key "instrction" is not known. Known: name, instruction, data, output, '
-            'score, models, limits. Did you mean "instruction"?',
+            'knowledge, score, models, limits. Did you mean "instruction"?',
         ),
         (
             "target =",
@@ -117,7 +117,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             'name = "tickets"',
             'name = "tickets"\nscorer = "exact"',
             'task.toml:2: key "scorer" is not known. Known: name, instruction, data, output, '
-            'score, models, limits. Did you mean "score"? It belongs in [score].',
+            'knowledge, score, models, limits. Did you mean "score"? It belongs in [score].',
         ),
         (
             LABEL,
@@ -142,7 +142,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             LABEL,
             LABEL + "\n[scores]",
             'task.toml:11: key "scores" is not known. Known: name, instruction, data, output, '
-            'score, models, limits. Did you mean "score"?',
+            'knowledge, score, models, limits. Did you mean "score"?',
         ),
     ],
 )
@@ -265,8 +265,8 @@ def test_an_unknown_key_is_an_error_with_line_and_nearest_key(
         (
             LABEL,
             LABEL + '\n[knowledge]\ndocuments = ["faq.md"]',
-            "task.toml:11: [knowledge] asks for documents, and this version does not support "
-            "documents yet. Expected a task without them. Remove the [knowledge] section.",
+            'task.toml:12: [knowledge] documents names "faq.md", and there is no such file or '
+            "folder. Expected a file or folder, its path relative to ./. Correct the path.",
         ),
         (
             LABEL,

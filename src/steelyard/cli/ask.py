@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from steelyard.cli.options import HOME, HomePath, TargetColumn, TaskPath, open_task
-from steelyard.errors import WorkError
+from steelyard.errors import InputError, WorkError
 from steelyard.lifecycle import chosen_system, open_home
+from steelyard.tasks.dates import iso_time
 
 
 def command(
@@ -19,15 +20,19 @@ def command(
     text: Annotated[str, typer.Argument(help="The input; - reads it from standard input.")],
     target: TargetColumn = None,
     home: HomePath = HOME,
+    user: Annotated[str | None, typer.Option(help="Who asks, to use their history.")] = None,
+    time: Annotated[str | None, typer.Option(help="As of when, in ISO 8601.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer with its usage.")] = False,
 ) -> None:
     """Answer with the system that the task's verdict chose."""
     task = open_task(path, target)
+    if time is not None:
+        time = as_time(time)
     if text == "-":
         text = sys.stdin.read()
     with open_home(home, create=False) as opened:
         chosen = chosen_system(task, opened)
-    answer = chosen.system.answer(text)
+        answer = chosen.system.answer(text, user=user, time=time)
     if answer.error is not None:
         raise WorkError(f"{chosen.system.recipe.name} could not answer: {answer.error}")
     if json:
@@ -37,3 +42,17 @@ def command(
     if not answer.valid:
         sys.stderr.write("warning: the answer does not have the form that the task asks for\n")
     sys.stdout.write(answer.text + "\n")
+
+
+def as_time(value: str) -> str:
+    """A time in the spelling that tasks have theirs in.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return iso_time(value)
+    except (ValueError, OverflowError):
+        raise InputError(
+            f"--time {value}: expected ISO 8601, such as 2026-05-01 or 2026-05-01T12:00:00Z"
+        ) from None

@@ -49,13 +49,16 @@ def print_files(console: Console, files: Files) -> None:
 
 
 def league_table(verdict: Mapping[str, Json]) -> Table:
-    """Every recipe, best dev score first; those without one at the end."""
+    """Every recipe, best dev score first; those without one at the end, then the diagnostics."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("recipe", no_wrap=True)
     for name in ("dev", "test", "USD/1k", "ms", "set-up"):
         table.add_column(name, justify="right", no_wrap=True)
     recipes = sorted(verdict["recipes"], key=lambda r: -(r["dev"]["score"] if r["dev"] else -1))
-    for recipe in recipes:
+    recipes.sort(key=is_diagnostic)
+    for before, recipe in zip([None, *recipes], recipes, strict=False):
+        if before is not None and is_diagnostic(recipe) and not is_diagnostic(before):
+            table.add_row("diagnostics, never chosen", style="dim")
         chosen = recipe["name"] in (verdict["chosen"], verdict["prefer"])
         if recipe["dev"] is None:
             table.add_row(recipe["name"], recipe["status"], "", "", "", "", style="dim")
@@ -70,6 +73,11 @@ def league_table(verdict: Mapping[str, Json]) -> Table:
             style="bold" if chosen else None,
         )
     return table
+
+
+def is_diagnostic(recipe: Mapping[str, Json]) -> bool:
+    """Whether a recipe only explains the others; verdicts of earlier versions do not say."""
+    return bool(recipe.get("diagnostic", False))
 
 
 def _score(split: Any) -> str:

@@ -18,13 +18,21 @@ class NearestExamples:
         self._embedder = embedder
         self._vectors = embedder.embed([example.input for example in pool])
 
-    def nearest(self, inputs: Sequence[str], k: int) -> list[list[Example]]:
+    def nearest(
+        self, inputs: Sequence[str], k: int, *, among: Sequence[Sequence[int]] | None = None
+    ) -> list[list[Example]]:
         """For each input, its k nearest examples, the nearest last, next to the question.
 
+        `among` holds, for each input, the numbers in the pool of those that it may see, rising.
         Ties go to the earlier example of the pool, so that a prompt is the same every time.
         Shapes: N inputs × P pool → N lists of k.
         """
         similarity = self._embedder.embed(inputs) @ self._vectors.T
         # Rounded, so that the last bits of a sum do not decide between duplicates.
-        order = np.argsort(-np.round(similarity, 5), axis=1, kind="stable")[:, :k]
-        return [[self._pool[i] for i in row[::-1]] for row in order]
+        far = -np.round(similarity, 5)
+        found = []
+        for number, row in enumerate(far):
+            seen = np.arange(len(row)) if among is None else np.asarray(among[number], dtype=int)
+            order = seen[np.argsort(row[seen], kind="stable")[:k]]
+            found.append([self._pool[i] for i in order[::-1]])
+        return found

@@ -2,6 +2,7 @@
 
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
+from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.reports import Files, find_verdict, json_text, write_report
 from steelyard.lifecycle.weigh import weigh
 
@@ -12,8 +13,10 @@ __all__ = [
     "chosen_system",
     "find_verdict",
     "json_text",
+    "learn",
     "newest_verdict",
     "open_home",
+    "unlearn",
     "weigh",
     "write_report",
 ]

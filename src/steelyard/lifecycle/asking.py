@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from steelyard.core import Json, System, Task
 from steelyard.errors import InputError
 from steelyard.lifecycle.home import Home
+from steelyard.lifecycle.looking import open_lookup
 from steelyard.recipes import Workshop, build, select
 
 
@@ -20,6 +21,8 @@ class Chosen:
 
 def chosen_system(task: Task, home: Home) -> Chosen:
     """Build the recipe that the task's newest verdict chose, or prefers while it cannot tell.
+
+    It can be asked while the home folder is open, where it looks things up.
 
     Raises:
         InputError: the task has no verdict here, or one that chose nothing.
@@ -37,7 +40,8 @@ def chosen_system(task: Task, home: Home) -> Chosen:
             f"{task.name}: its verdict chose {name}, which the task's base models no longer give; "
             f"run: steelyard weigh {task.path}"
         )
-    workshop = Workshop(home.database, home.artefacts, home.jobs, verdict["seed"])
+    lookup = open_lookup(task, home, [recipe])
+    workshop = Workshop(home.database, home.artefacts, home.jobs, verdict["seed"], lookup)
     return Chosen(build(recipe, task, workshop).system, verdict)
 
 

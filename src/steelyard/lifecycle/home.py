@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ DEFAULT_HOME = Path(".steelyard")
 
 @dataclass(frozen=True)
 class Home:
-    """An open home folder."""
+    """An open home folder. `closing` lets go of what was opened in it when it is closed."""
 
     path: Path
     database: Database
     artefacts: Artefacts
+    closing: ExitStack
 
     @property
     def jobs(self) -> Path:
@@ -57,7 +58,6 @@ def open_home(path: Path, *, create: bool = True) -> Iterator[Home]:
                 "wait for it to end, or name another one with --home"
             ) from error
         database = Database(path / "steelyard.db")
-        try:
-            yield Home(path, database, Artefacts(path / "artefacts"))
-        finally:
-            database.close()
+        with ExitStack() as closing:
+            closing.callback(database.close)
+            yield Home(path, database, Artefacts(path / "artefacts"), closing)

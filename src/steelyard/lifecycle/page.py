@@ -87,10 +87,10 @@ def _style() -> str:
     return files("steelyard.lifecycle").joinpath("page.css").read_text("utf-8")
 
 
-def _rank(recipe: Item) -> tuple[bool, float, str]:
-    """Best on dev first, unmeasured last."""
+def _rank(recipe: Item) -> tuple[bool, bool, float, str]:
+    """Best on dev first, unmeasured last; diagnostics, which earlier verdicts lack, after all."""
     score = number((recipe["dev"] or {}).get("score"))
-    return score is None, -(score or 0.0), recipe["name"]
+    return recipe.get("diagnostic", False), score is None, -(score or 0.0), recipe["name"]
 
 
 def _sure(verdict: Verdict) -> str:
@@ -108,6 +108,7 @@ def _who(recipe: Item, verdict: Verdict, *, status: bool = True) -> str:
         "preferred": recipe["name"] == verdict["prefer"],
         "baseline": recipe["name"] == verdict["baseline"],
         "control": recipe["control"],
+        "diagnostic": recipe.get("diagnostic", False),
         recipe["status"]: status and recipe["status"] != "finished",
     }
     tags = " ".join(f'<span class="tag {esc(w)}">{esc(w)}</span>' for w in said if said[w])

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Answer, Example, Row, Scorer, System, Usage
+from steelyard.core import Answer, Example, Query, Row, System, Usage
 from steelyard.errors import SteelyardError
+from steelyard.measure.grading import Grader
 
 ALONE = 5  # each costs a whole answer's wait. Source: ours
 BATCH = 128
@@ -50,7 +51,7 @@ class Price:
 def measure(
     system: System,
     examples: Sequence[Example],
-    scorer: Scorer,
+    grader: Grader,
     *,
     price: Price,
     done: Mapping[str, Row],
@@ -73,16 +74,16 @@ def measure(
         if deadline is not None and time.monotonic() > deadline:
             answered = f"{len(rows)} of {len(examples)} answers"
             raise OutOfTimeError(f"the time limit came after {answered}")
-        fresh = _measure_batch(system, batch, scorer, price)
+        fresh = _measure_batch(system, batch, grader, price)
         fresh = [row for row in fresh if row.example_id in missing]
         save(fresh)
         rows.update((row.example_id, row) for row in fresh)
     return [rows[example.id] for example in examples]
 
 
-def renewed(row: Row, example: Example, scorer: Scorer, price: Price) -> Row:
+def renewed(row: Row, example: Example, grader: Grader, price: Price) -> Row:
     """A stored row as it would be measured today: scorers and prices change, answers do not."""
-    score = None if row.error is not None else scorer.score(row.answer, example.target)
+    score = None if row.error is not None else grader.grade(row.answer, example)
     return replace(row, score=score, cost_usd=price.of(row.answer.usage, row.compute_ms))
 
 
@@ -95,10 +96,10 @@ def batches(examples: Sequence[Example]) -> list[list[Example]]:
 
 
 def _measure_batch(
-    system: System, batch: Sequence[Example], scorer: Scorer, price: Price
+    system: System, batch: Sequence[Example], grader: Grader, price: Price
 ) -> list[Row]:
     started = time.perf_counter()
-    answers = _answer(system, [example.input for example in batch])
+    answers = _answer(system, [Query.of(example) for example in batch])
     elapsed_ms = (time.perf_counter() - started) * 1000
     compute_ms = elapsed_ms / len(batch)
     return [
@@ -106,7 +107,7 @@ def _measure_batch(
             example_id=example.id,
             group=example.group,
             answer=answer,
-            score=None if answer.error is not None else scorer.score(answer, example.target),
+            score=None if answer.error is not None else grader.grade(answer, example),
             compute_ms=compute_ms,
             cost_usd=price.of(answer.usage, compute_ms),
             batch_size=len(batch),
@@ -116,11 +117,11 @@ def _measure_batch(
     ]
 
 
-def _answer(system: System, inputs: list[str]) -> list[Answer]:
+def _answer(system: System, queries: list[Query]) -> list[Answer]:
     """The system's answers; what it raises becomes the error of the examples it failed on."""
     try:
-        return system.answer_many(inputs)
+        return system.answer_many(queries)
     except Exception as error:
-        if len(inputs) == 1:
+        if len(queries) == 1:
             return [Answer(valid=False, error=f"{type(error).__name__}: {error}")]
-        return [_answer(system, [text])[0] for text in inputs]
+        return [_answer(system, [query])[0] for query in queries]

@@ -14,13 +14,13 @@ from steelyard.core import (
     RecipeReport,
     Row,
     Score,
-    Scorer,
     Split,
     SplitReport,
     Status,
     Task,
 )
 from steelyard.measure.decision import Candidate, Decision
+from steelyard.measure.grading import Grader
 from steelyard.measure.statistics import break_even, mean_interval
 
 FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
@@ -30,7 +30,10 @@ RECIPES_SIDE_BY_SIDE = 5
 
 @dataclass(frozen=True)
 class Weighed:
-    """A recipe and all that came of it: rows by split, or why there are none."""
+    """A recipe and all that came of it: rows by split, or why there are none.
+
+    A `diagnostic` recipe explains the others and is never among those to choose from.
+    """
 
     recipe: Recipe
     control: bool
@@ -38,6 +41,7 @@ class Weighed:
     why: str | None = None
     setup_seconds: float | None = None
     curve: Json = None
+    diagnostic: bool = False
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
 
 
@@ -100,7 +104,7 @@ def baseline(chosen: str, decision: Decision, weighed: Sequence[Weighed]) -> str
 
 
 def report(
-    weighed: Weighed, scorer: Scorer, task: Task, *, confidence: float, seed: int
+    weighed: Weighed, grader: Grader, task: Task, *, confidence: float, seed: int
 ) -> RecipeReport:
     """One line of the league table."""
     recipe = weighed.recipe
@@ -117,9 +121,10 @@ def report(
         decoding="none" if control else str(recipe.decoding),
         control=weighed.control,
         status=weighed.status,
+        diagnostic=weighed.diagnostic,
         why=weighed.why,
-        dev=_split_report(weighed, "dev", scorer, confidence, seed),
-        test=_split_report(weighed, "test", scorer, confidence, seed),
+        dev=_split_report(weighed, "dev", grader, confidence, seed),
+        test=_split_report(weighed, "test", grader, confidence, seed),
         setup_seconds=seconds,
         setup_usd=None if seconds is None else seconds / 3600 * task.usd_per_machine_hour,
         usd_per_1k=usd_per_1k(dev) if dev else None,
@@ -132,7 +137,7 @@ def report(
 
 
 def _split_report(
-    weighed: Weighed, split: Split, scorer: Scorer, confidence: float, seed: int
+    weighed: Weighed, split: Split, grader: Grader, confidence: float, seed: int
 ) -> SplitReport | None:
     rows = weighed.rows.get(split, ())
     scored = [(row.score, row.group) for row in rows if row.score is not None]
@@ -145,7 +150,7 @@ def _split_report(
         interval=mean_interval(values, groups, confidence=confidence, seed=seed),
         num_examples=len(rows),
         num_errors=len(rows) - len(scored),
-        details=scorer.summarise([score for score, _ in scored]),
+        details=grader.summarise([score for score, _ in scored]),
     )
 
 

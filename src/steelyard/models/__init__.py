@@ -10,6 +10,7 @@ from steelyard.models.base import (
     Message,
     Prompt,
     Sampling,
+    TokenEmbedder,
 )
 from steelyard.models.opening import check_embedder, check_model, open_backend, open_embedder
 
@@ -24,6 +25,7 @@ __all__ = [
     "Message",
     "Prompt",
     "Sampling",
+    "TokenEmbedder",
     "check_embedder",
     "check_model",
     "open_backend",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,10 +128,25 @@ class Backend(Protocol):
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors of length 1."""
+    """Turns texts into vectors of length 1.
+
+    Vectors of one `fingerprint` can be compared; it is what a knowledge base keeps beside them.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Shapes: N texts → [N, D]."""
+        ...
+
+
+@runtime_checkable
+class TokenEmbedder(Protocol):
+    """An embedder that can also tell the vectors of single tokens."""
+
+    def token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """A vector of length 1 for each token. Shapes: N texts → N times [T, D]."""
         ...
 
 

@@ -2,7 +2,9 @@
 
 It copies. Shown examples, it repeats the answer of the one that shares most words with the last
 message; adapted, it does the same over its training rows; shown nothing, it repeats the message,
-or writes the emptiest JSON that a schema allows. "fake:20" takes 20 ms for every answer.
+or writes the emptiest JSON that a schema allows. Shown passages or records, it gives the one that
+holds the longest word of the question, or says what the prompt tells it to say where none does.
+"fake:20" takes 20 ms for every answer.
 """
 
 from __future__ import annotations
@@ -85,7 +87,9 @@ class FakeBackend:
             return Generation(error=too_long(size + sampling.max_tokens, self.context_tokens))
         pairs = [*self.learned, *_shots(prompt)]
         asked = prompt[-1].content
-        if pairs:
+        if (read := _read(prompt)) is not None:
+            text = read
+        elif pairs:
             text = max(pairs, key=lambda pair: _overlap(asked, pair[0]))[1]
         elif sampling.schema is not None:
             text = json.dumps(emptiest(sampling.schema))
@@ -119,17 +123,22 @@ class FakeBackend:
 
 
 class FakeEmbedder:
-    """Hashed bags of words."""
+    """Hashed bags of words; a token is a word."""
+
+    fingerprint = digest(["fake embedder", DIMENSIONS])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
             for word in _words(text):
-                code = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
-                vectors[row, code % DIMENSIONS] += 1
+                vectors[row, _column(word)] += 1
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
         return unit
+
+    def token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        one = np.eye(DIMENSIONS, dtype=np.float32)
+        return [one[[_column(word) for word in sorted(_words(text))]] for text in texts]
 
 
 def emptiest(schema: Mapping[str, Json]) -> Json:
@@ -159,6 +168,30 @@ def _shots(prompt: Prompt) -> list[tuple[str, str]]:
         for asked, given in itertools.pairwise(turns)
         if asked.role == "user" and given.role == "assistant"
     ]
+
+
+def _column(word: str) -> int:
+    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") % DIMENSIONS
+
+
+def _read(prompt: Prompt) -> str | None:
+    """What the last message, looked up in the lines above its question, comes to.
+
+    >>> from steelyard.models.base import Message
+    >>> _read((Message("user", "Passages:\n[1] Oslo has fjords.\n[2] Rome has hills.\n\nRome?"),))
+    'Rome has hills. [2]'
+    """
+    above, _, question = prompt[-1].content.rpartition("\n\n")
+    lines = re.findall(r"^(?:- |(\[\d+\]) )?(.*[^:\n])$", above, flags=re.MULTILINE)
+    if not lines or not above.startswith(("Passages:", "About the user:")):
+        return None
+    asked = question.removeprefix("Question: ")
+    wanted = max(re.findall(r"\w+", asked.lower()) or [""], key=len)
+    for mark, line in lines:
+        if wanted in _words(line):
+            return f"{line} {mark}".strip()
+    told = re.search(r"say: (.+?)(?: After|$)", prompt[0].content)
+    return told[1] if told else lines[-1][1]
 
 
 def _words(text: str) -> set[str]:

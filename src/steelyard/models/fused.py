@@ -21,22 +21,26 @@ ROWS_EXPECTED = 64  # a hint for the layout; it serves any number
 
 
 class Product:
-    """Wx + b with frozen weights.
+    """Wx + b with frozen weights, and perhaps an activation ("gelu") of it, which has no gradient.
 
     It uses weights laid out for the processor, where oneDNN has such a layout, for both
     directions: plain products lay them out anew every time, which for few rows takes as long as
     they do.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, lay_out: bool) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, *, lay_out: bool, activation: str = "none"
+    ) -> None:
         self.weight, self.bias = weight, bias
         self.lay_out = lay_out
+        self.activation = activation
         self._forward: Tensor | None = None
         self._backward: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shapes: [N, in] → [N, out]."""
         if x.requires_grad and torch.is_grad_enabled():
+            assert self.activation == "none"
             y: Tensor = _Frozen.apply(x, self)
             return y
         return self.forward(x)
@@ -44,10 +48,11 @@ class Product:
     def forward(self, x: Tensor) -> Tensor:
         """The product itself, of which autograd knows nothing."""
         if not self.lay_out:
-            return functional.linear(x, self.weight, self.bias)
+            plain = functional.linear(x, self.weight, self.bias)
+            return functional.gelu(plain) if self.activation == "gelu" else plain
         if self._forward is None:
             self._forward = _laid_out(self.weight)
-        return _product(x, self._forward, self.bias)
+        return _product(x, self._forward, self.bias, self.activation)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """What the input's gradient is. Shapes: [N, out] → [N, in]."""
@@ -63,8 +68,8 @@ def _laid_out(weight: Tensor) -> Tensor:
     return laid_out
 
 
-def _product(x: Tensor, laid_out: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, "none", [], "")
+def _product(x: Tensor, laid_out: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, activation, [], "none")
     return y
 
 

@@ -60,7 +60,7 @@ def check_embedder(source: str) -> None:
         ModelError: its package is not installed.
     """
     if not is_fake(source):
-        _package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER)
+        _embedder_folder(source)
 
 
 def _check_hub(source: str) -> None:
@@ -107,22 +107,37 @@ def open_backend(spec: ModelSpec, *, memory_gb: float = Limits().memory_gb) -> B
     return TorchBackend(spec.source, _loaded[place], memory_bytes=int(memory_gb * 1e9))
 
 
-def open_embedder(source: str) -> Embedder:
-    """The sentence embedder that goes with a base model: MiniLM, or hashed words for the fake.
+def open_embedder(source: str, *, url: str | None = None, key_env: str | None = None) -> Embedder:
+    """The sentence embedder that `source` names, loaded once per process.
+
+    A sentence-transformers folder (it has a modules.json) is itself one; the fake goes with hashed
+    words; with any other base model goes all-MiniLM-L6-v2. With a `url`, `source` is the name of
+    a model there, behind OpenAI's /embeddings, and `key_env` the variable that holds its key.
 
     Raises:
-        ModelError: the embedder's package is not installed.
+        ModelError: the embedder is not there or cannot be read.
     """
+    if url is not None:
+        from steelyard.models.embeddings_url import UrlEmbedder
+
+        return UrlEmbedder(url, source, key_env=key_env)
     if is_fake(source):
         return FakeEmbedder()
-    folder = _package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model"
-    need("transformers", "torch")
-    from steelyard.models.embedder import MiniLM
+    folder = _embedder_folder(source)
+    _need_torch()
+    from steelyard.models.embedder import SentenceEmbedder
 
-    if str(folder) not in _loaded:
-        _loaded[str(folder)] = MiniLM(folder)
-    embedder: Embedder = _loaded[str(folder)]
+    if (key := f"embedder {folder}") not in _loaded:
+        _loaded[key] = SentenceEmbedder(folder, number_type())
+    embedder: Embedder = _loaded[key]
     return embedder
+
+
+def _embedder_folder(source: str) -> Path:
+    folder = Path(source).expanduser()
+    if (folder / "modules.json").is_file():
+        return folder
+    return _package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model"
 
 
 def _package_folder(package: str, install: str) -> Path:

@@ -1,6 +1,25 @@
 """Recipes and how they become Systems."""
 
 from steelyard.recipes.build import Built, Workshop, build
-from steelyard.recipes.presets import CONTROLS, model_of, presets, select
+from steelyard.recipes.finding import Lookup
+from steelyard.recipes.presets import (
+    CONTROLS,
+    DIAGNOSTICS,
+    is_one_of,
+    model_of,
+    presets,
+    select,
+)
 
-__all__ = ["CONTROLS", "Built", "Workshop", "build", "model_of", "presets", "select"]
+__all__ = [
+    "CONTROLS",
+    "DIAGNOSTICS",
+    "Built",
+    "Lookup",
+    "Workshop",
+    "build",
+    "is_one_of",
+    "model_of",
+    "presets",
+    "select",
+]

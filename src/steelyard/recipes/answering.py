@@ -3,60 +3,89 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Answer, Example, Json, Output, Recipe
+from steelyard.core import Answer, Json, Output, Passage, Query, Recipe, Source
+from steelyard.knowledge.text import without_marks
 from steelyard.models import Backend, Generation, LabelChoice, Prompt, Sampling
-from steelyard.recipes.prompt import build_prompt
+from steelyard.recipes.finding import Finder
+from steelyard.recipes.packing import Packed, Packer
+from steelyard.recipes.prompt import Frame, build_prompt
 from steelyard.tasks.rows import parse_json
 from steelyard.tasks.schema import misfit
 
-Shots = Callable[[Sequence[str]], list[Sequence[Example]]]
 JSON_BEGINS = "{`"  # an object, or a Markdown fence around it
-PREPARED_WITH = ("0", "a")  # any two inputs that differ from their first token on
-CONTENT_FREE = "N/A"  # Source: Zhao et al. 2021, arXiv:2102.09690, section 5
+PREPARED_WITH = (Query("0"), Query("a"))  # any two inputs that differ from their first token on
+CONTENT_FREE = Query("N/A")  # Source: Zhao et al. 2021, arXiv:2102.09690, section 5
 
 
 @dataclass(frozen=True)
 class LanguageModelSystem:
     """Answers by prompting `backend`, which carries the recipe's weights if it has any.
 
-    `shots` gives the examples for each input; `max_tokens` bounds an answer; `truncate` says
+    `find` gives what each query may be shown; `max_tokens` bounds an answer; `truncate` says
     whether an input that does not fit is cut at its end or reported as an error.
     """
 
     recipe: Recipe
-    instruction: str
-    output: Output
+    frame: Frame
     backend: Backend
-    shots: Shots
+    find: Finder
     max_tokens: int
     truncate: bool = False
     prior: tuple[float, ...] | None = None
 
-    def answer(self, input: str) -> Answer:
-        """Answer one input; failures come back as `Answer.error`."""
-        return self.answer_many([input])[0]
+    def answer(self, input: str, *, user: str | None = None, time: str | None = None) -> Answer:
+        """Answer one input of a user at a time; failures come back as `Answer.error`."""
+        return self.answer_many([Query(input, user, time)])[0]
 
-    def answer_many(self, inputs: Sequence[str]) -> list[Answer]:
-        """Answer several inputs together, in their order."""
-        prompts = self.prompts(inputs)
-        if self.recipe.decoding.kind == "labels":
-            chosen = self.backend.choose_labels(prompts, self.output.labels, self.prior)
-            return [self._label(choice) for choice in chosen]
-        schema = self.output.schema if self.recipe.decoding.kind == "constrained" else None
-        begins = JSON_BEGINS if self.output.type == "json" else ""
-        sampling = Sampling(self.max_tokens, schema, begins=begins)
-        written = self.backend.generate(prompts, sampling)
-        return [self._parsed(generation) for generation in written]
+    def answer_many(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer several queries together, in their order."""
+        packed = self.pack(queries)
+        beyond = [self._beyond(one.prompt) for one in packed]
+        fitting = [one.prompt for one, why in zip(packed, beyond, strict=True) if why is None]
+        written = iter(self._ask(fitting))
+        answers = [
+            next(written) if why is None else Answer(valid=False, error=why) for why in beyond
+        ]
+        return [self._sourced(a, one) for a, one in zip(answers, packed, strict=True)]
 
-    def prompts(self, inputs: Sequence[str]) -> list[Prompt]:
-        """What the model is asked for each input, within its context where cutting is allowed."""
-        shots = self.shots(inputs)
-        if self.truncate:
-            inputs = [self._cut(text, own) for text, own in zip(inputs, shots, strict=True)]
-        return [self._prompt(text, own) for text, own in zip(inputs, shots, strict=True)]
+    def prompts(self, queries: Sequence[Query]) -> list[Prompt]:
+        """What the model is asked for each query."""
+        return [one.prompt for one in self.pack(queries)]
+
+    def pack(self, queries: Sequence[Query]) -> list[Packed]:
+        """The prompt of each query and what it shows, within the budget.
+
+        An input that alone is beyond it is cut where cutting is allowed, and left to fail where
+        it is not.
+        """
+        packer = Packer(self.frame, self.backend.count_tokens, self.budget)
+        found = self.find(queries)
+        if not self.truncate:
+            return [packer.pack(q.input, own) for q, own in zip(queries, found, strict=True)]
+        return [
+            packer.pack(self._cut(query.input), own)
+            for query, own in zip(queries, found, strict=True)
+        ]
+
+    @property
+    def budget(self) -> int:
+        """How many tokens a prompt may have."""
+        room = self.backend.context_tokens - self.max_tokens
+        own = self.recipe.context.budget_tokens
+        return room if own is None else min(room, own)
+
+    def _beyond(self, prompt: Prompt) -> str | None:
+        """The error of a prompt that is over the recipe's own budget even with nothing found."""
+        budget = self.recipe.context.budget_tokens
+        if budget is None or (tokens := self.backend.count_tokens(prompt)) <= self.budget:
+            return None
+        return (
+            f"the instruction and the input have {tokens} tokens and the budget is {self.budget}; "
+            'shorten the input, or set too_long = "truncate" under [limits]'
+        )
 
     def prepare(self) -> None:
         """Have the backend ready for what all our prompts begin with."""
@@ -67,19 +96,27 @@ class LanguageModelSystem:
 
         Source: Zhao et al. 2021, arXiv:2102.09690, with one content-free input.
         """
-        [scores] = self.backend.score_labels(self.prompts([CONTENT_FREE]), self.output.labels)
+        prompts = self.prompts([CONTENT_FREE])
+        [scores] = self.backend.score_labels(prompts, self.frame.output.labels)
         return replace(self, prior=scores.log_probs or None)
 
-    def _prompt(self, text: str, shots: Sequence[Example]) -> Prompt:
-        describe = self.recipe.context.describe_output
-        return build_prompt(self.instruction, self.output, shots, text, describe=describe)
+    def _ask(self, prompts: Sequence[Prompt]) -> list[Answer]:
+        output = self.frame.output
+        if self.recipe.decoding.kind == "labels":
+            chosen = self.backend.choose_labels(prompts, output.labels, self.prior)
+            return [self._label(choice) for choice in chosen]
+        schema = output.schema if self.recipe.decoding.kind == "constrained" else None
+        begins = JSON_BEGINS if output.type == "json" else ""
+        sampling = Sampling(self.max_tokens, schema, begins=begins)
+        written = self.backend.generate(prompts, sampling)
+        return [self._parsed(generation) for generation in written]
 
-    def _cut(self, text: str, shots: Sequence[Example]) -> str:
-        """The longest beginning of an input whose prompt leaves room for the answer."""
-        room = self.backend.context_tokens - self.max_tokens
+    def _cut(self, text: str) -> str:
+        """The longest beginning of an input whose prompt is within the budget."""
 
         def fits(length: int) -> bool:
-            return self.backend.count_tokens(self._prompt(text[:length], shots)) <= room
+            prompt = build_prompt(self.frame, [], text[:length])
+            return self.backend.count_tokens(prompt) <= self.budget
 
         if fits(len(text)):
             return text
@@ -89,17 +126,25 @@ class LanguageModelSystem:
             low, high = (middle, high) if fits(middle) else (low, middle)
         return text[:low]
 
+    def _sourced(self, answer: Answer, packed: Packed) -> Answer:
+        """An answer with what it was shown, where the recipe looks something up."""
+        if not self.recipe.context.passages:
+            return replace(answer, left_out=packed.left_out)
+        shown = [p.content for p in packed.parts if p.kind == "passage"]
+        sources = tuple(Source(p.id, p.document, p.text) for p in shown if isinstance(p, Passage))
+        return replace(answer, sources=sources, left_out=packed.left_out)
+
     def _label(self, choice: LabelChoice) -> Answer:
         if choice.error is not None:
             return Answer(valid=False, error=choice.error)
-        label = self.output.labels[choice.label]
+        label = self.frame.output.labels[choice.label]
         return Answer(value=label, text=label, usage=choice.usage)
 
     def _parsed(self, generation: Generation) -> Answer:
         if generation.error is not None:
             return Answer(valid=False, error=generation.error)
         text = generation.text.strip()
-        value, valid = parse(text, self.output)
+        value, valid = parse(without_marks(text) if self.frame.cite else text, self.frame.output)
         return Answer(value=value, text=text, valid=valid, usage=generation.usage)
 
 

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from steelyard.core import Answer, Json, Recipe, Task
+from steelyard.core import Answer, Json, Query, Recipe, Task
 from steelyard.recipes.prompt import target_text
 
 WORD = r"(?u)\b\w+\b"  # one-letter words too, which scikit-learn leaves out
@@ -25,13 +25,14 @@ class ControlSystem:
         self.recipe = recipe
         self._predict = predict
 
-    def answer(self, input: str) -> Answer:
-        """The control's value for one input."""
-        return self.answer_many([input])[0]
+    def answer(self, input: str, *, user: str | None = None, time: str | None = None) -> Answer:
+        """The control's value for one input, whoever asks and whenever."""
+        return self.answer_many([Query(input, user, time)])[0]
 
-    def answer_many(self, inputs: Sequence[str]) -> list[Answer]:
-        """The control's value for each input."""
-        return [Answer(value=v, text=target_text(v)) for v in self._predict(inputs)]
+    def answer_many(self, queries: Sequence[Query]) -> list[Answer]:
+        """The control's value for each query."""
+        values = self._predict([query.input for query in queries])
+        return [Answer(value=v, text=target_text(v)) for v in values]
 
 
 def build_majority(recipe: Recipe, task: Task) -> ControlSystem:

@@ -10,12 +10,18 @@ from dataclasses import replace
 
 from steelyard.core import Context, Decoding, ModelSpec, Recipe, Task, Weights
 from steelyard.errors import InputError, unknown
+from steelyard.recipes.prompt import target_text
 
 CONTROLS = ("majority", "tfidf", "zero-shot")  # always run: a verdict needs them
+# Explain the others and are never chosen: reading with retrieval taken out of it, retrieval with
+# reading taken out of it, and whether examples teach more than their form.
+DIAGNOSTICS = ("oracle-passages", "random-passages", "shuffled-shot")
 
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
 SHOTS = {"label": 8, "json": 2, "text": 4}
+PASSAGES = 3  # Source: ours, docs/log/2026-11-24-context.md
+TURNS = 4  # Source: ours, not measured yet
 
 # What each output type can be decoded by; the first one is the plain preset, the others are
 # named with a plus: `zero-shot+constrained`.
@@ -29,12 +35,19 @@ DECODINGS: dict[str, tuple[tuple[str, Decoding], ...]] = {
 def presets(task: Task) -> dict[str, Recipe]:
     """Every named recipe that fits the task's output, in the order in which they run."""
     shots = min(SHOTS[task.output.type], len(task.train))
+    passages = Context(passages=PASSAGES)
     ways = {
         "zero-shot": (Context(), Weights()),
         "few-shot": (Context(examples="fixed", num_examples=shots), Weights()),
         "nearest-shot": (Context(examples="nearest", num_examples=shots), Weights()),
         "lora": (Context(describe_output=False), Weights("lora")),
     }
+    if task.knowledge.documents:
+        few = min(2, shots)
+        ways["rag"] = (passages, Weights())
+        ways["rag+shots"] = (replace(passages, examples="nearest", num_examples=few), Weights())
+    if has_users(task):
+        ways["history"] = (Context(history="nearest", num_turns=TURNS), Weights())
     table = {name: Recipe(name, model=name) for name in ("majority", "tfidf")}
     for way, (context, weights) in ways.items():
         for suffix, decoding in DECODINGS[task.output.type]:
@@ -42,13 +55,33 @@ def presets(task: Task) -> dict[str, Recipe]:
                 continue
             name = way + suffix
             table[name] = Recipe(name, context=context, weights=weights, decoding=decoding)
-    return table
+    return table | _diagnostics(task, passages, shots)
+
+
+def _diagnostics(task: Task, passages: Context, shots: int) -> dict[str, Recipe]:
+    """Those that have something to say about the task, each with the plain decoding."""
+    contexts: dict[str, Context] = {}
+    if task.knowledge.documents:
+        if any(example.evidence for example in task.dev):
+            contexts["oracle-passages"] = replace(passages, search="evidence")
+        contexts["random-passages"] = replace(passages, search="random")
+    if len({target_text(example.target) for example in task.train}) > 1:
+        contexts["shuffled-shot"] = Context(examples="shuffled", num_examples=shots)
+    _, decoding = DECODINGS[task.output.type][0]
+    return {name: Recipe(name, context=own, decoding=decoding) for name, own in contexts.items()}
+
+
+def has_users(task: Task) -> bool:
+    """Whether there is something to show of those who ask."""
+    known, asking = ({row.user for row in rows if row.user} for rows in (task.train, task.dev))
+    return bool(asking) and (task.knowledge.history is not None or bool(known & asking))
 
 
 def _calibratable(context: Context, weights: Weights) -> bool:
-    """Trained weights know how often each label comes, and nearest shots differ by input, so
+    """Trained weights know how often each label comes, and what is found differs by input, so
     that one empty input cannot stand for them all."""
-    return weights.method == "none" and context.examples != "nearest"
+    found = context.examples == "nearest" or context.passages or context.history != "none"
+    return weights.method == "none" and not found
 
 
 def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
@@ -78,6 +111,11 @@ def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
             raise InputError(unknown("recipe", name, known))
     wanted = {*names, *CONTROLS}
     return [r for name, r in expanded.items() if name in wanted or name.split("@")[0] in wanted]
+
+
+def is_one_of(recipe: Recipe, names: Sequence[str]) -> bool:
+    """Whether a recipe, on whatever model, is in a table of names such as `CONTROLS`."""
+    return recipe.name.split("@")[0] in names
 
 
 def model_of(task: Task, recipe: Recipe) -> ModelSpec:

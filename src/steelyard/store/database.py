@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Engine, text
 
-from steelyard.core import Answer, Json, Row, Score, Split, Usage, digest
-from steelyard.errors import StoreError
-from steelyard.store.migrations import migrate
+from steelyard.core import Answer, Example, Json, Row, Score, Source, Split, Usage, digest
+from steelyard.store import migrations
+from steelyard.store.sqlite import open_sqlite
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +43,11 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self._engine: Engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _configure)
-        # The driver would begin transactions late and never for DDL; say BEGIN ourselves.
-        event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        try:
-            with self._engine.begin() as connection:
-                migrate(connection)
-        except DatabaseError as error:
-            raise StoreError(
-                f"{path}: the database cannot be opened ({error.orig}); expected one that "
-                "Steelyard wrote. Move it away, or name another home folder with --home"
-            ) from error
+        self._engine: Engine = open_sqlite(
+            path,
+            migrations.MIGRATIONS,
+            remedy="Move it away, or name another home folder with --home",
+        )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -154,22 +146,65 @@ class Database:
             found = connection.execute(query).mappings().all()
         return [{**row, "body": json.loads(row["body"])} for row in found]
 
+    def accept(self, task_name: str, examples: Sequence[Example]) -> None:
+        """Keep answers that users accepted or corrected; a later one to the same input of the
+        same user takes the place of the earlier."""
+        rows = [
+            {
+                "task": task_name,
+                "input": example.input,
+                "target": json.dumps(example.target, ensure_ascii=False),
+                "user": example.user or "",
+                "time": example.time or _now(),
+            }
+            for example in examples
+        ]
+        with self._engine.begin() as connection:
+            for row in rows:
+                connection.execute(
+                    text(
+                        "INSERT OR REPLACE INTO accepted (task_name, input, target, user, time) "
+                        "VALUES (:task, :input, :target, :user, :time)"
+                    ),
+                    row,
+                )
 
-def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.execute("PRAGMA busy_timeout = 10000")
-    cursor.close()
+    def accepted(self, task_name: str) -> tuple[Example, ...]:
+        """The answers accepted for a task, the first one first."""
+        query = text(
+            "SELECT id, input, target, user, time FROM accepted WHERE task_name = :task ORDER BY id"
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query, {"task": task_name}).all()
+        return tuple(
+            Example(
+                id=f"accepted-{number}",
+                input=input_text,
+                target=json.loads(target),
+                group=f"accepted-{number}",
+                user=user or None,
+                time=time,
+            )
+            for number, input_text, target, user, time in found
+        )
+
+    def forget_user(self, user: str) -> int:
+        """Drop the accepted answers of one user, in all tasks, and say how many there were."""
+        with self._engine.begin() as connection:
+            query = text("DELETE FROM accepted WHERE user = :user AND user != ''")
+            return int(connection.execute(query, {"user": user}).rowcount)
 
 
 def _row(plain: dict[str, Any]) -> Row:
     answer = plain.pop("answer")
     score = plain.pop("score")
+    sources = answer.get("sources")  # rows of earlier versions have none
+    answer["usage"] = Usage(**answer["usage"])
+    answer["sources"] = None if sources is None else tuple(Source(**s) for s in sources)
+    answer["left_out"] = tuple(answer.get("left_out", ()))
     return Row(
         **plain,
-        answer=Answer(**{**answer, "usage": Usage(**answer["usage"])}),
+        answer=Answer(**answer),
         score=None if score is None else Score(**score),
     )
 

@@ -1,12 +1,12 @@
-"""The database's shape, one function per version. A released function is never edited."""
+"""The shape of the home folder's database, a step per version. A released step is never edited."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from steelyard.store.sqlite import Migration, statements
 
-from steelyard.errors import StoreError
-
-V1 = """
+MIGRATIONS: tuple[Migration, ...] = (
+    statements(
+        """
 CREATE TABLE trial (
     key TEXT PRIMARY KEY,
     task_hash TEXT NOT NULL,
@@ -14,20 +14,23 @@ CREATE TABLE trial (
     split TEXT NOT NULL,
     seed INTEGER NOT NULL,
     created_at TEXT NOT NULL
-);
+)""",
+        """
 CREATE TABLE answer (
     trial TEXT NOT NULL REFERENCES trial(key),
     example_id TEXT NOT NULL,
     row TEXT NOT NULL,
     PRIMARY KEY (trial, example_id)
-) WITHOUT ROWID;
+) WITHOUT ROWID""",
+        """
 CREATE TABLE build (
     key TEXT PRIMARY KEY,
     artefact TEXT,
     seconds REAL NOT NULL,
     details TEXT NOT NULL,
     created_at TEXT NOT NULL
-);
+)""",
+        """
 CREATE TABLE verdict (
     id INTEGER PRIMARY KEY,
     task_name TEXT NOT NULL,
@@ -35,31 +38,20 @@ CREATE TABLE verdict (
     run_key TEXT NOT NULL UNIQUE,
     body TEXT NOT NULL,
     created_at TEXT NOT NULL
-);
-"""
-
-
-def _v1(connection: Connection) -> None:
-    for statement in V1.split(";"):
-        if statement.strip():
-            connection.execute(text(statement))
-
-
-MIGRATIONS = (_v1,)
-
-
-def migrate(connection: Connection) -> None:
-    """Bring a database of any earlier version to the newest, inside the caller's transaction.
-
-    Raises:
-        StoreError: the database was written by a newer Steelyard.
-    """
-    version = int(connection.execute(text("PRAGMA user_version")).scalar_one())
-    if version > len(MIGRATIONS):
-        raise StoreError(
-            f"the home folder's database has version {version}, and this Steelyard knows up to "
-            f"{len(MIGRATIONS)}; upgrade Steelyard or use another --home"
-        )
-    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-        step(connection)
-        connection.execute(text(f"PRAGMA user_version = {number}"))
+)""",
+    ),
+    # `user` is '' for an answer that is everybody's.
+    statements(
+        """
+CREATE TABLE accepted (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_name TEXT NOT NULL,
+    input TEXT NOT NULL,
+    target TEXT NOT NULL,
+    user TEXT NOT NULL,
+    time TEXT NOT NULL
+)""",
+        "CREATE UNIQUE INDEX accepted_once ON accepted (task_name, user, input)",
+        "CREATE INDEX accepted_user ON accepted (user)",
+    ),
+)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from steelyard.core import Example, Json, digest
 from steelyard.errors import DataError, nearest
+from steelyard.tasks.knowledge import checked_time
 from steelyard.tasks.rows import RawRow, parse_json
 from steelyard.tasks.task_file import OutputType, TaskSpec
 from steelyard.tasks.toml_table import Table
@@ -102,9 +103,12 @@ def check_columns(spec: TaskSpec, template: Template, rows: Sequence[RawRow], fi
         for key in ("target", "group", "user", "time", "id")
         if (column := getattr(data, key)) is not None
     ]
+    evidence = spec.knowledge.evidence
+    named += [] if evidence is None else [("evidence", evidence)]
     for key, column in named:
         if column not in known:
-            raise spec.data_table.error(
+            table = spec.knowledge_table if key == "evidence" else spec.data_table
+            raise table.error(
                 key,
                 f'names the column "{column}", and {file} has none of that name. '
                 f"Columns: {', '.join(known)}. Correct the name.{nearest(column, known)}",
@@ -131,24 +135,64 @@ def to_item(row: RawRow, number: int, spec: TaskSpec, template: Template) -> Ite
             "Expected a text. Fill it in, or remove the row."
         )
     input_text = template.fill(row.values)
-    used = {data.target, data.id or "id", *template.columns, *named.values()}
+    evidence = spec.knowledge.evidence
+    used = {data.target, data.id or "id", *template.columns, *named.values(), evidence}
+    target, *also = _targets(row, spec)
+    time = cells.get("time") or None
+    if time is not None and (data.user is not None or spec.knowledge.documents):
+        time = checked_time(time, row.where, str(data.time))
     example = Example(
         id=to_text(row.values.get(data.id or "id")),
         input=input_text,
-        target=_target(row, data.target, spec.output_type),
+        target=target,
         group=cells.get("group") or digest(input_text)[:16],
         user=cells.get("user") or None,
-        time=cells.get("time") or None,
+        time=time,
         metadata={key: value for key, value in row.values.items() if key not in used},
+        also=tuple(also),
+        evidence=_evidence(row, evidence),
     )
     return Item(example, row.where, number)
 
 
-def _target(row: RawRow, column: str, output_type: OutputType) -> Json:
+def _targets(row: RawRow, spec: TaskSpec) -> list[Json]:
+    """The target, and the further answers that are accepted, each once.
+
+    A text may have a list of them. Where the task may abstain, an empty target says that there is
+    no answer, and the sentence that says so is the target.
+    """
+    column = spec.data.target
     value = row.values.get(column)
+    if spec.output_type != "text":
+        return [_target(value, row.where, column, spec.output_type)]
+    values = value if isinstance(value, list) else [value]
+    abstain = spec.knowledge.abstain
+    if abstain is not None:
+        filled = [item for item in values if to_text(item).strip()]
+        values = filled or [abstain]
+    elif isinstance(value, list):
+        values = value or [None]
+    texts = [_target(item, row.where, column, "text") for item in values]
+    if abstain is not None:
+        texts = [abstain if _bare(text) == _bare(abstain) else text for text in texts]
+    return list(dict.fromkeys(texts))
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".!")
+
+
+def _evidence(row: RawRow, column: str | None) -> tuple[str, ...]:
+    """The ids of the documents that hold the answer: a list, or one alone."""
+    value = None if column is None else row.values.get(column)
+    items = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(to_text(item) for item in items if item not in (None, "")))
+
+
+def _target(value: Json, where: str, column: str, output_type: OutputType) -> Json:
     if value is None or (output_type == "label" and not to_text(value).strip()):
         raise DataError(
-            f"{row.where}: the target (column {column}) is empty. "
+            f"{where}: the target (column {column}) is empty. "
             "Expected the right answer for this input. Fill it in, or remove the row."
         )
     if output_type == "json":
@@ -158,12 +202,12 @@ def _target(row: RawRow, column: str, output_type: OutputType) -> Json:
             return parse_json(value)
         except ValueError as error:
             raise DataError(
-                f"{row.where}: the target (column {column}) is {shown(value)}, which is not valid "
+                f"{where}: the target (column {column}) is {shown(value)}, which is not valid "
                 f'JSON: {error}. Expected JSON, as [output] type is "json". Correct the cell.'
             ) from None
     if isinstance(value, dict | list):
         raise DataError(
-            f"{row.where}: the target (column {column}) is {shown(value)}. Expected a text, as "
+            f"{where}: the target (column {column}) is {shown(value)}. Expected a text, as "
             f'[output] type is "{output_type}". Correct the row, or set type = "json".'
         )
     return to_text(value)

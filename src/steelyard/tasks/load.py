@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from steelyard.core import SPLITS, Example, Output, Split, Task, digest
+from steelyard.core import SPLITS, Example, Json, Knowledge, Output, Split, Task, digest
 from steelyard.errors import DataError
 from steelyard.tasks.examples import Item, check_columns, fold, give_ids, input_template, to_item
+from steelyard.tasks.knowledge import checked_knowledge, knowledge_hash
 from steelyard.tasks.output import Splits, data_files, describe_output
 from steelyard.tasks.rows import read_rows
 from steelyard.tasks.schema import spelling
@@ -36,6 +37,7 @@ def load_spec(spec: TaskSpec) -> Task:
     splits, more = _split(spec, parts)
     notes += [*more, *_leaks(spec, splits)]
     _check_sizes(spec, splits, notes)
+    knowledge = checked_knowledge(spec.knowledge)
     output, splits, more = describe_output(spec, splits)
     notes += more
     examples = {name: tuple(item.example for item in splits[name]) for name in SPLITS}
@@ -48,12 +50,13 @@ def load_spec(spec: TaskSpec) -> Task:
         train=examples["train"],
         dev=examples["dev"],
         test=examples["test"],
-        hash=_hash(spec, output, examples),
+        hash=_hash(spec, output, knowledge, examples),
         models=spec.models,
         usd_per_machine_hour=spec.usd_per_machine_hour,
         limits=spec.limits,
         notes=(*spec.notes, *notes),
         path=spec.path.absolute(),
+        knowledge=knowledge,
     )
 
 
@@ -130,15 +133,24 @@ def _check_sizes(spec: TaskSpec, splits: Splits, notes: Sequence[str]) -> None:
     )
 
 
-def _hash(spec: TaskSpec, output: Output, examples: Mapping[Split, Sequence[Example]]) -> str:
-    return digest(
-        {
-            "instruction": spec.instruction,
-            "output": asdict(output) | {"schema": spelling(output.schema)},
-            "scorer": spec.scorer,
-            "rows": {
-                name: [[row.id, row.input, row.target, row.group] for row in examples[name]]
-                for name in SPLITS
-            },
-        }
-    )
+def _hash(
+    spec: TaskSpec,
+    output: Output,
+    knowledge: Knowledge,
+    examples: Mapping[Split, Sequence[Example]],
+) -> str:
+    body = {
+        "instruction": spec.instruction,
+        "output": asdict(output) | {"schema": spelling(output.schema)},
+        "scorer": spec.scorer,
+        "rows": {name: [_hashed(row) for row in examples[name]] for name in SPLITS},
+    }
+    known = knowledge_hash(knowledge)
+    return digest(body if known is None else body | {"knowledge": known})
+
+
+def _hashed(row: Example) -> list[Json]:
+    """What of a row can change an answer or a score; what it does not have is left out."""
+    more = {"user": row.user, "time": row.time, "also": row.also, "evidence": row.evidence}
+    rest = {name: value for name, value in more.items() if value}
+    return [row.id, row.input, row.target, row.group, *([rest] if rest else [])]

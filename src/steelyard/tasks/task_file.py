@@ -9,6 +9,8 @@ from typing import Literal, cast
 
 from steelyard.core import SPLITS, Limits, ModelSpec
 from steelyard.errors import TaskError, unknown
+from steelyard.tasks.knowledge import KEYS as KNOWLEDGE_KEYS
+from steelyard.tasks.knowledge import KnowledgeSpec, parse_knowledge
 from steelyard.tasks.toml_table import Table
 from steelyard.tasks.wording import shown
 
@@ -33,12 +35,13 @@ DEFAULT_SCORERS: dict[OutputType, str] = {
 _PYTHON_SCORER = re.compile(r"python:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 _KEYS: dict[str, tuple[str, ...]] = {
-    "": ("name", "instruction", "data", "output", "score", "models", "limits"),
+    "": ("name", "instruction", "data", "output", "knowledge", "score", "models", "limits"),
     "data": (
         *("files", "train", "dev", "test", "input", "target"),
         *("group", "user", "time", "id", "split", "seed"),
     ),
     "output": ("type", "schema"),
+    "knowledge": KNOWLEDGE_KEYS,
     "score": ("scorer", "tolerance"),
     "models": ("base", "usd_per_machine_hour"),
     "limits": ("minutes", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
@@ -69,7 +72,7 @@ class DataSpec:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A task file, read and checked. `data_table` stays for complaints about columns."""
+    """A task file, read and checked. The tables stay for complaints about columns."""
 
     path: Path
     name: str
@@ -83,6 +86,8 @@ class TaskSpec:
     models: tuple[ModelSpec, ...]
     usd_per_machine_hour: float
     limits: Limits
+    knowledge: KnowledgeSpec
+    knowledge_table: Table
     notes: tuple[str, ...] = field(default=())
 
 
@@ -114,14 +119,10 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         TaskError: an unknown key, a value of the wrong kind, a file that is not there.
     """
     top = Table.parse(path, text)
-    if "knowledge" in top.values:
-        raise TaskError(
-            f"{top.where('knowledge')}: [knowledge] asks for documents, and this version does not "
-            "support documents yet. Expected a task without them. Remove the [knowledge] section."
-        )
     top.known_only(_KEYS[""], _KEYS)
     data, output, score, limits = (top.table(key) for key in ("data", "output", "score", "limits"))
-    for table in (data, output, score, limits):
+    knowledge = top.table("knowledge")
+    for table in (data, output, knowledge, score, limits):
         table.known_only(_KEYS[table.at[0]], _KEYS)
     name = top.required("name", "tickets")
     instruction = top.required("instruction", "Name the intent of the ticket.").strip()
@@ -148,6 +149,8 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         models=models,
         usd_per_machine_hour=0.10 if hourly is None else hourly,
         limits=_limits(limits),
+        knowledge=parse_knowledge(knowledge, output_type, has_users="user" in data.values),
+        knowledge_table=knowledge,
         notes=notes,
     )
 

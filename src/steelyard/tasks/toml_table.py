@@ -186,6 +186,13 @@ class Table:
             raise self.error(key, f"is {shown(value)}. Expected each once. Remove the repeats.")
         return tuple(value)
 
+    def switch(self, key: str) -> bool:
+        """true or false; false when it is not there."""
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self._unlike(key, "true or false")
+        return value
+
     def file_at(self, key: str, name: str) -> Path:
         """The path of a file that the key names, relative to the TOML file.
 
@@ -194,10 +201,25 @@ class Table:
         """
         path = self.file.parent / name
         if not path.is_file():
-            siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise self.error(
-                key,
-                f"names {shown(name)}, and there is no such file. Expected a file, its path "
-                f"relative to {self.file.parent}/. Correct the path.{nearest(path.name, siblings)}",
-            )
+            raise self._missing(key, name, "file")
         return path
+
+    def path_at(self, key: str, name: str) -> Path:
+        """The path of a file or a folder that the key names, relative to the TOML file.
+
+        Raises:
+            TaskError: there is neither.
+        """
+        path = self.file.parent / Path(name).expanduser()
+        if not path.exists():
+            raise self._missing(key, name, "file or folder")
+        return path
+
+    def _missing(self, key: str, name: str, what: str) -> TaskError:
+        path = self.file.parent / name
+        siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        return self.error(
+            key,
+            f"names {shown(name)}, and there is no such {what}. Expected a {what}, its path "
+            f"relative to {self.file.parent}/. Correct the path.{nearest(path.name, siblings)}",
+        )

@@ -1,0 +1,108 @@
+"""What a task's contexts look things up in: its documents, records and accepted answers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from steelyard.core import Recipe, Task, digest
+from steelyard.errors import InputError
+from steelyard.knowledge.ingest import Outcome, Reader, update
+from steelyard.knowledge.reading import Document, Found, read_files
+from steelyard.knowledge.search import SqliteIndex
+from steelyard.lifecycle.home import Home
+from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
+from steelyard.models import open_embedder
+from steelyard.models.opening import is_fake
+from steelyard.recipes import Lookup
+from steelyard.tasks.knowledge import read_history
+
+
+def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
+    """Where these recipes look, until the home folder is closed.
+
+    What they need of the documents and records is read now, as far as it changed. The task's
+    collection then holds what the task names and nothing else.
+
+    Raises:
+        InputError: there is no text in any of them.
+    """
+    contexts = [recipe.context for recipe in recipes]
+    lookup = Lookup(accepted=home.database.accepted(task.name))
+    known = task.knowledge
+    started = time.perf_counter()
+    if known.documents and any(context.passages for context in contexts):
+        index, unread = _index(task, home, collection(task), known.documents, read_files)
+        lookup = replace(lookup, documents=index, notes=unread)
+    if known.history is not None and any(context.history != "none" for context in contexts):
+        records, _ = _index(task, home, f"{collection(task)}.users", [known.history], _read_records)
+        lookup = replace(lookup, records=records)
+    return replace(lookup, seconds=_first_seconds(home, lookup, time.perf_counter() - started))
+
+
+def unseen(lookup: Lookup, task: Task) -> Lookup:
+    """Without the accepted answers to what dev and test ask, which would give those away."""
+    asked = {example.input for example in (*task.dev, *task.test)}
+    return replace(lookup, accepted=tuple(a for a in lookup.accepted if a.input not in asked))
+
+
+def collection(task: Task) -> str:
+    """The collection of a task's documents: its name, spelt as a collection's must be."""
+    if COLLECTION.fullmatch(task.name):
+        return task.name
+    safe = re.sub(r"[^\w.-]+", "-", task.name).strip("-.")[:60]
+    return f"{safe or 'task'}-{digest(task.name)[:8]}"
+
+
+def _index(
+    task: Task, home: Home, name: str, paths: Sequence[Path], read: Reader
+) -> tuple[SqliteIndex, tuple[str, ...]]:
+    """The index of a collection that holds these paths, and a note for each file not read."""
+    source = task.models[0].source
+    embedder = open_embedder(source)
+    with open_knowledge(home.path, name) as base:
+        added = update(base, paths, embedder, only=True, read=read)
+        base.embedder = "fake" if is_fake(source) else "default"
+        notes = tuple(f"{path} was not read: {reason}" for path, reason in added.unreadable)
+        if not base.documents():
+            raise InputError(
+                f"{task.name}: nothing can be read in {', '.join(map(str, paths))}. "
+                f"{' '.join(notes)} Expected text. Name something else under [knowledge]."
+            )
+    index = SqliteIndex(base.path, embedder)
+    home.closing.callback(index.close)
+    index.prepare()
+    return index, notes
+
+
+def _read_records(files: Iterable[Found]) -> Iterator[tuple[Found, Outcome]]:
+    """A history file as documents: one for each record, its user's own from its time on."""
+    for found in files:
+        yield (
+            found,
+            [
+                Document(
+                    id=record.id,
+                    title="",
+                    text=record.text,
+                    format="record",
+                    user=record.user,
+                    valid_from=record.time,
+                )
+                for record in read_history(found.path)
+            ],
+        )
+
+
+def _first_seconds(home: Home, lookup: Lookup, seconds: float) -> float:
+    """What making these indexes took the first time: a later one finds them made."""
+    indexes = [i.fingerprint for i in (lookup.documents, lookup.records) if i is not None]
+    if not indexes:
+        return 0.0
+    key = f"index:{'+'.join(indexes)}"
+    home.database.add_build(key, None, seconds, None)
+    found = home.database.build(key)
+    return seconds if found is None else found[1]

@@ -1,0 +1,142 @@
+"""Recipes built and measured, one after the other, each row kept as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from steelyard.core import Recipe, RecipeReport, Row, Split, Task
+from steelyard.errors import StoreError, TrainingError
+from steelyard.lifecycle.events import Ended, Listener, Measured, Started, Training
+from steelyard.lifecycle.home import Home
+from steelyard.measure.grading import Grader
+from steelyard.measure.trial import OutOfTimeError, Price, measure, renewed
+from steelyard.measure.verdict import Weighed, checked, report
+from steelyard.recipes import (
+    CONTROLS,
+    DIAGNOSTICS,
+    Built,
+    Lookup,
+    Workshop,
+    build,
+    is_one_of,
+    model_of,
+)
+from steelyard.store import TrialRef
+
+CONFIDENCE = 0.95
+TEST_SHARE = 0.2  # of a time limit is kept for the sealed test. Source: ours
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What all trials of one call of `weigh` share."""
+
+    task: Task
+    seed: int
+    home: Home
+    lookup: Lookup
+    grader: Grader
+    listen: Listener
+    started: float
+    minutes: float | None
+
+    def on_dev(self, recipe: Recipe) -> Weighed:
+        """Build a recipe and measure it on dev; whatever goes wrong stays with this recipe."""
+        self.listen(Started(recipe.name))
+        weighed = Weighed(
+            recipe,
+            is_one_of(recipe, CONTROLS),
+            "skipped",
+            diagnostic=is_one_of(recipe, DIAGNOSTICS),
+        )
+        try:
+            self._check_time(f"the time limit came before {recipe.name} could start")
+            built = self._build(recipe)
+            rows = self._measure(built, "dev")
+            weighed = checked(
+                replace(
+                    weighed,
+                    status="finished",
+                    setup_seconds=built.setup_seconds,
+                    curve=built.curve,
+                    rows={"dev": rows},
+                )
+            )
+        except OutOfTimeError as error:
+            weighed = replace(weighed, why=str(error))
+        except (TrainingError, StoreError) as error:
+            late = isinstance(error.__cause__, TimeoutError)
+            weighed = replace(weighed, status="skipped" if late else "failed", why=str(error))
+        self.listen(Ended(self.report(weighed)))
+        return weighed
+
+    def on_test(self, weighed: Weighed) -> Weighed:
+        """Measure a recipe on the sealed test as well."""
+        rows = self._measure(self._build(weighed.recipe), "test")
+        return replace(weighed, rows={**weighed.rows, "test": rows})
+
+    def report(self, weighed: Weighed) -> RecipeReport:
+        """A recipe's line of the league table."""
+        return report(weighed, self.grader, self.task, confidence=CONFIDENCE, seed=self.seed)
+
+    def _build(self, recipe: Recipe) -> Built:
+        workshop = Workshop(
+            database=self.home.database,
+            artefacts=self.home.artefacts,
+            jobs=self.home.jobs,
+            seed=self.seed,
+            lookup=self.lookup,
+            log=lambda progress: self.listen(Training(recipe.name, progress)),
+            deadline=self._deadline("dev"),
+        )
+        return build(recipe, self.task, workshop)
+
+    def _measure(self, built: Built, split: Split) -> list[Row]:
+        recipe, database = built.system.recipe, self.home.database
+        examples = self.task.split(split)
+        trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
+        stored = database.rows(trial)
+        price = self._price(recipe)
+        done = {
+            example.id: renewed(row, example, self.grader, price)
+            for example in examples
+            if (row := stored.get(example.id)) is not None
+        }
+        seen = dict(done)
+
+        def save(rows: Sequence[Row]) -> None:
+            database.add_rows(trial, rows)
+            seen.update((row.example_id, row) for row in rows)
+            scores = [row.score.value for row in seen.values() if row.score is not None]
+            mean = sum(scores) / len(scores) if scores else None
+            self.listen(Measured(recipe.name, split, len(seen), len(examples), mean))
+
+        return measure(
+            built.system,
+            examples,
+            self.grader,
+            price=price,
+            done=done,
+            save=save,
+            deadline=self._deadline(split),
+        )
+
+    def _price(self, recipe: Recipe) -> Price:
+        hour = self.task.usd_per_machine_hour
+        if recipe.model == recipe.name:
+            return Price(hour)
+        model = model_of(self.task, recipe)
+        return Price(hour, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
+
+    def _deadline(self, split: Split) -> float | None:
+        """When work on a split must stop; the sealed test, once opened, is always finished."""
+        if self.minutes is None or split == "test":
+            return None
+        return self.started + 60 * self.minutes * (1 - TEST_SHARE)
+
+    def _check_time(self, why: str) -> None:
+        deadline = self._deadline("dev")
+        if deadline is not None and time.monotonic() > deadline:
+            raise OutOfTimeError(why)

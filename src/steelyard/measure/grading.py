@@ -1,0 +1,144 @@
+"""From an answer and its example to a score: the task's scorer, and what it does not know of.
+
+    several targets   the best of their scores
+    abstaining        right on a row that nothing answers, wrong on any other, with any scorer
+    passages          the share of the evidence that stood in the prompt (`recall`)
+    citations         which of them point at a passage, and what that passage supports
+
+Only the first two decide the score; the others stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from steelyard.core import Answer, Example, Json, Score, Scorer, Task
+from steelyard.knowledge.text import cited, split_sentences, without_marks
+from steelyard.measure.fields import share
+from steelyard.measure.normalise import as_text, bare_words, text
+from steelyard.measure.scorers import get_scorer
+
+RIGHT = 0.5  # an answer of at least this score is counted as right. Source: ours
+# A sentence is supported when this share of its words stands in the passages that it cites.
+# Source: the measure is K-Precision (Adlakha et al. 2023, arXiv:2307.16877); its cut is ours
+SUPPORTED = 0.8
+WAYS = ("answered_right", "answered_wrong", "rightly_abstained", "wrongly_abstained")
+
+
+@dataclass(frozen=True)
+class Grader:
+    """Scores answers as the task asks for it."""
+
+    scorer: Scorer
+    abstain: str | None = None
+    cite: bool = False
+
+    @classmethod
+    def of(cls, task: Task) -> Grader:
+        """The grader of a task.
+
+        Raises:
+            TaskError: the task's scorer cannot be used.
+        """
+        known = task.knowledge
+        return cls(get_scorer(task.scorer, task.output), known.abstain, known.cite)
+
+    def grade(self, answer: Answer, example: Example) -> Score:
+        """The score of an answer that came back.
+
+        Raises:
+            TrialError: a scoring function of the user's own failed.
+        """
+        targets = (example.target, *example.also)
+        score = max((self.scorer.score(answer, t) for t in targets), key=lambda s: s.value)
+        more: dict[str, Json] = {}
+        if self.abstain is not None:
+            way = self._way(answer, example, score)
+            more["way"] = way
+            if way in ("rightly_abstained", "wrongly_abstained") or self._is_open(example):
+                score = replace(score, value=float(way == "rightly_abstained"))
+        if answer.sources is not None and example.evidence:
+            found = {source.document for source in answer.sources}
+            more["recall"] = len(found & set(example.evidence)) / len(set(example.evidence))
+        if self.cite and answer.sources is not None and not self._abstains(answer):
+            more["citations"] = citations(answer)
+        return replace(score, parts={**score.parts, **more}) if more else score
+
+    def summarise(self, scores: Sequence[Score]) -> dict[str, Json]:
+        """The scorer's figures, and those of abstaining, passages and citations."""
+        found = self.scorer.summarise(scores)
+        if self.abstain is not None:
+            ways = Counter(score.parts["way"] for score in scores)
+            found["abstaining"] = {way: ways[way] for way in WAYS}
+        recalls = [score.parts["recall"] for score in scores if "recall" in score.parts]
+        if recalls:
+            found["recall"] = sum(recalls) / len(recalls)
+        cites = [score.parts["citations"] for score in scores if "citations" in score.parts]
+        if cites:
+            found["citations"] = _summary(cites)
+        return found
+
+    def _is_open(self, example: Example) -> bool:
+        return self.abstain is not None and bool(example.target == self.abstain)
+
+    def _abstains(self, answer: Answer) -> bool:
+        return self.abstain is not None and abstains(as_text(answer.value), self.abstain)
+
+    def _way(self, answer: Answer, example: Example, score: Score) -> str:
+        if self._abstains(answer):
+            return "rightly_abstained" if self._is_open(example) else "wrongly_abstained"
+        right = score.value >= RIGHT and not self._is_open(example)
+        return "answered_right" if right else "answered_wrong"
+
+
+def abstains(said: str, sentence: str) -> bool:
+    """Whether an answer is the sentence that says that it is not known, or begins with it.
+
+    >>> abstains("i do not know", "I do not know.")
+    True
+    >>> abstains("I do not know if it was 1888.", "I do not know.")
+    False
+    """
+    sentences = split_sentences(sentence)
+    first = split_sentences(without_marks(said))[: len(sentences)]
+    return bool(first) and text(" ".join(first)) == text(" ".join(sentences))
+
+
+def citations(answer: Answer) -> dict[str, int]:
+    """What an answer cites: marks, those that point at a passage, sentences, those supported."""
+    sources = answer.sources or ()
+    sentences = [s for s in split_sentences(answer.text) if bare_words(without_marks(s))]
+    marks = [number for sentence in split_sentences(answer.text) for number in cited(sentence)]
+    return {
+        "marks": len(marks),
+        "pointing": sum(1 <= number <= len(sources) for number in marks),
+        "sentences": len(sentences),
+        "supported": sum(
+            is_supported(s, [sources[n - 1].text for n in cited(s) if 1 <= n <= len(sources)])
+            for s in sentences
+        ),
+    }
+
+
+def is_supported(sentence: str, passages: Sequence[str]) -> bool:
+    """Whether most words of a sentence stand in the passages that it cites.
+
+    >>> is_supported("Ott built it in 1888 [1].", ["In 1888, Ott built the mill; it burnt."])
+    True
+    """
+    known = {word for passage in passages for word in bare_words(passage)}
+    said = bare_words(without_marks(sentence))
+    return bool(passages) and sum(word in known for word in said) >= SUPPORTED * len(said)
+
+
+def _summary(found: Sequence[Mapping[str, int]]) -> dict[str, float | None]:
+    """`cited`: answers with a mark; `pointing`: marks at a passage that was in the prompt;
+    `supported`: sentences that what they cite supports."""
+    totals = {key: sum(counts[key] for counts in found) for key in found[0]}
+    return {
+        "cited": share(sum(counts["marks"] > 0 for counts in found), len(found)),
+        "pointing": share(totals["pointing"], totals["marks"]),
+        "supported": share(totals["supported"], totals["sentences"]),
+    }

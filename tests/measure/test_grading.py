@@ -1,0 +1,156 @@
+"""Scores beside the scorer: several targets, abstaining, evidence and citations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fake_tasks import example
+from steelyard.core import Answer, Source
+from steelyard.measure.grading import WAYS, Grader, abstains, citations, is_supported
+from steelyard.measure.scorers import SCORERS
+
+UNKNOWN = "I do not know."
+F1 = Grader(SCORERS["tokens_f1"])
+ABSTAINING = Grader(SCORERS["tokens_f1"], abstain=UNKNOWN)
+CITING = Grader(SCORERS["tokens_f1"], abstain=UNKNOWN, cite=True)
+
+
+def said(text: str, *sources: str) -> Answer:
+    shown = tuple(Source(f"{n}:0-9", f"d{n}", text) for n, text in enumerate(sources, 1))
+    return Answer(text, text, sources=shown)
+
+
+# ---------------------------------------------------------------- several targets
+
+
+def test_the_best_of_the_accepted_targets_counts():
+    row = replace(example("e", "x", "23 years"), also=("23", "twenty-three"))
+    assert F1.grade(Answer("23", "23"), row).value == 1.0
+    assert F1.grade(Answer("23 years", "23 years"), row).value == 1.0
+    assert F1.grade(Answer("23 days", "23 days"), row).value == pytest.approx(2 / 3)
+    assert F1.grade(Answer("", "", valid=False), row).value == 0.0
+
+
+def test_without_anything_more_a_grade_is_the_scorers():
+    scorer = SCORERS["tokens_f1"]
+    answer = Answer("the red cat", "the red cat")
+    assert F1.grade(answer, example("e", "x", "a cat")) == scorer.score(answer, "a cat")
+    assert F1.summarise([scorer.score(answer, "cat")]) == {"valid": 1.0}
+
+
+# ---------------------------------------------------------------- abstaining
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "way", "value"),
+    [
+        ("1888", "1888", "answered_right", 1.0),
+        ("in 1888 or so", "1888", "answered_wrong", 0.4),
+        ("1889", "1888", "answered_wrong", 0.0),
+        (UNKNOWN, UNKNOWN, "rightly_abstained", 1.0),
+        ("i do not know", UNKNOWN, "rightly_abstained", 1.0),
+        ("I do not know. The passages are silent.", UNKNOWN, "rightly_abstained", 1.0),
+        (UNKNOWN, "1888", "wrongly_abstained", 0.0),
+        ("1888", UNKNOWN, "answered_wrong", 0.0),
+        # words in common with the sentence earn nothing on either side
+        ("I do not own it", UNKNOWN, "answered_wrong", 0.0),
+        (UNKNOWN, "what I do not know", "wrongly_abstained", 0.0),
+    ],
+)
+def test_an_answer_is_one_of_four_ways_and_abstaining_is_right_or_wrong(answer, target, way, value):
+    score = ABSTAINING.grade(Answer(answer, answer), example("e", "x", target))
+    assert score.parts["way"] == way
+    assert score.value == pytest.approx(value)
+
+
+def test_the_four_ways_are_counted_beside_the_mean():
+    pairs = [("1888", "1888"), ("x", "1888"), (UNKNOWN, UNKNOWN), (UNKNOWN, "y"), ("z", UNKNOWN)]
+    scores = [ABSTAINING.grade(Answer(a, a), example("e", "x", t)) for a, t in pairs]
+    assert ABSTAINING.summarise(scores)["abstaining"] == {
+        "answered_right": 1,
+        "answered_wrong": 2,
+        "rightly_abstained": 1,
+        "wrongly_abstained": 1,
+    }
+    assert ABSTAINING.summarise([])["abstaining"] == dict.fromkeys(WAYS, 0)
+
+
+@given(st.text(max_size=30), st.sampled_from([UNKNOWN, "1888", "a b"]))
+def test_any_answer_has_a_score_and_one_way(text, target):
+    score = ABSTAINING.grade(Answer(text, text, valid=bool(text)), example("e", "x", target))
+    assert 0 <= score.value <= 1
+    assert score.parts["way"] in WAYS
+    abstained = score.parts["way"].endswith("abstained")
+    assert abstained == abstains(text, UNKNOWN)
+    if target == UNKNOWN:
+        assert score.value == float(abstained)
+
+
+# ---------------------------------------------------------------- evidence
+
+
+def test_recall_is_the_share_of_the_evidence_that_was_shown():
+    row = replace(example("e", "x", "1888"), evidence=("d1", "d9"))
+    score = F1.grade(said("1888", "in 1888", "in 1889"), row)
+    assert score.parts["recall"] == 0.5
+    none_found = F1.grade(replace(said("1888"), sources=()), row)
+    assert none_found.parts["recall"] == 0.0
+    assert F1.summarise([score, none_found])["recall"] == 0.25
+
+
+def test_nothing_is_recalled_where_nothing_is_looked_up_or_nothing_is_evidence():
+    row = replace(example("e", "x", "1888"), evidence=("d1",))
+    assert "recall" not in F1.grade(Answer("1888", "1888"), row).parts
+    assert "recall" not in F1.grade(said("1888", "x"), example("e", "x", "1888")).parts
+    assert "recall" not in F1.summarise([F1.grade(Answer("1888", "1888"), row)])
+
+
+# ---------------------------------------------------------------- citations
+
+
+def test_a_citation_points_at_a_passage_or_at_none():
+    found = citations(said("Ott built it [1]. It burnt [3]. It is [0].", "Ott built it", "x"))
+    assert (found["marks"], found["pointing"]) == (3, 1)
+
+
+def test_a_sentence_is_supported_by_what_it_cites_and_not_by_what_stands_beside_it():
+    passages = ("Ott built the mill in 1888.", "The barn burnt.")
+    assert citations(said("Ott built it in 1888 [1].", *passages))["supported"] == 1
+    assert citations(said("Ott built it in 1888 [2].", *passages))["supported"] == 0
+    assert citations(said("Ott built it in 1888.", *passages))["supported"] == 0
+    both = citations(said("Ott built the mill, the barn burnt [1][2].", *passages))
+    assert (both["sentences"], both["supported"]) == (1, 1)
+
+
+def test_four_words_in_five_are_enough_and_three_in_four_are_not():
+    assert is_supported("one two three four five [1]", ["one two three four"])
+    assert not is_supported("one two three four [1]", ["one two three"])
+    assert not is_supported("one [1]", [])
+
+
+def test_citations_are_summed_over_the_answers_that_do_not_abstain():
+    sources = ("Ott built the mill in 1888.",)
+    answers = [
+        said("Ott [1]. In 1890 [1].", *sources),
+        said("Ott [4]", *sources),
+        said("Ott", *sources),
+        said(UNKNOWN, *sources),
+        Answer("Ott", "Ott"),  # looked nothing up
+    ]
+    scores = [CITING.grade(answer, example("e", "x", "Ott")) for answer in answers]
+    figures = CITING.summarise(scores)["citations"]
+    assert figures == {
+        "cited": pytest.approx(2 / 3),
+        "pointing": pytest.approx(2 / 3),
+        "supported": pytest.approx(1 / 4),
+    }
+    assert "citations" not in CITING.summarise(scores[3:])
+
+
+def test_an_answer_without_any_mark_has_no_share_that_points():
+    [score] = [CITING.grade(said("Ott", "Ott"), example("e", "x", "Ott"))]
+    assert CITING.summarise([score])["citations"]["pointing"] is None
