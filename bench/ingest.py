@@ -26,8 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import growth
-import rounds
-from rounds import Contender, Work
 from steelyard.knowledge.base import Base
 from steelyard.knowledge.ingest import update
 
@@ -76,7 +74,9 @@ class FreeEmbedder:
 
 def speed(size: Size, corpus: Path) -> list[dict[str, Any]]:
     """Ours beside LlamaIndex: in passages of one size, and in words with its own settings."""
+    import rounds
     from llama_index_peer import USUAL, LlamaIndex
+    from rounds import Contender, Work
     from steelyard.models.opening import EMBEDDER_PACKAGE, INSTALL_EMBEDDER, _package_folder
 
     with corpus.open(encoding="utf-8") as file:
@@ -127,6 +127,8 @@ def ours(path: Path, embedder: Any = None) -> tuple[int, float]:
 
 def memory(size: Size) -> list[dict[str, Any]]:
     """The peak of a fresh process for some rows, and for ten times as many: rows, then files."""
+    import rounds
+
     records = []
     for kind in ("rows", "files"):
         few, many = (in_child(kind, n) for n in (size.memory_rows, 10 * size.memory_rows))
@@ -185,6 +187,8 @@ def child(kind: str, number: int) -> None:
 
 def cost(size: Size) -> list[dict[str, Any]]:
     """What the last passages cost in bases of growing size: read, cut, folded, written."""
+    import rounds
+
     lines = [["passages", "ms a passage", "times the first", "goal", "file MB"]]
     records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name, Base(Path(name) / "base.db") as base:
@@ -257,6 +261,8 @@ def main() -> None:
     if options.child:
         child(options.child[0], int(options.child[1]))
         return
+    import rounds  # which loads torch, and that is more than a child holds
+
     print(rounds.machine())
     size = SIZES[options.small]
     records: list[dict[str, Any]] = []
