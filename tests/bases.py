@@ -138,7 +138,8 @@ def _check_folds(base: Base) -> None:
 def _check_vectors(base: Base, embedder: CountingEmbedder) -> None:
     found = rows(
         base,
-        "SELECT passage.text, embedder, value FROM passage "
+        "SELECT searched.text, embedder, value FROM passage "
+        "JOIN searched ON searched.number = passage.number "
         "LEFT JOIN vector ON vector.passage = passage.number WHERE same_as IS NULL",
     )
     assert len(found) == rows(base, "SELECT count(*) FROM vector")[0][0]

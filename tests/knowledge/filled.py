@@ -80,7 +80,8 @@ def _add(connection: sqlite3.Connection, document: Doc, embedder: Embedder | Non
             "\n".join(document.texts),
         ),
     ).lastrowid
-    vectors = None if embedder is None else embedder.embed(document.texts).astype(np.float16)
+    searched = [f"{document.title}\n{text}" for text in document.texts]
+    vectors = None if embedder is None else embedder.embed(searched).astype(np.float16)
     start, original = 0, None
     for place, text in enumerate(document.texts):
         folded = place in document.folded

@@ -60,7 +60,7 @@ def test_when_the_first_goes_another_takes_over(base, folder):
     (folder / "a.txt").unlink()
     add(base, folder, embedder)
     assert folds(base) == [("c.txt", "b.txt")]
-    assert embedder.num_texts == 1  # the text is the same: its vector is kept
+    assert embedder.num_texts == 2  # the text is the same, its title another
     (folder / "c.txt").unlink()
     (folder / "b.txt").unlink()
     add(base, folder, embedder)

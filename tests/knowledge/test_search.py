@@ -67,6 +67,16 @@ def test_lexical_search_finds_only_what_shares_a_word(tmp_path):
     assert ids(found) == ["fish"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_title_of_a_document_is_searched_with_each_of_its_passages(tmp_path, kind):
+    mills = Doc("mills", ["It was built in 1888.", "Rats live there."], title="The Red Mill")
+    index = base(tmp_path, *ANIMALS, mills)
+    [found] = index.search(["red mill built"], 2, kind=kind)
+    assert [(p.document, p.start) for p in found] == [("mills", 0), ("mills", 22)]
+    delete(index.path, "mills")
+    assert index.search(["red mill"], 9, kind="lexical") == [[]]
+
+
 def test_hybrid_search_finds_what_either_kind_finds(tmp_path):
     index = base(tmp_path, *ANIMALS)
     kinds = {kind: index.search(["the cat barks"], 9, kind=kind)[0] for kind in KINDS}
@@ -76,7 +86,7 @@ def test_hybrid_search_finds_what_either_kind_finds(tmp_path):
         [p.id for p in kinds[kind]].index("dogs:0-25") + 1 for kind in ("lexical", "vector")
     )
     [dogs] = [p for p in kinds["hybrid"] if p.document == "dogs"]
-    assert dogs.relevance == pytest.approx(1 / (60 + lexical) + 1 / (60 + vector))
+    assert dogs.relevance == pytest.approx(1 / (10 + lexical) + 1 / (10 + vector))
 
 
 @pytest.mark.parametrize("kind", KINDS)

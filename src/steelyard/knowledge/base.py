@@ -244,7 +244,8 @@ class Base:
             with self.engine.connect() as connection:
                 below = get_setting(connection, "embedded")
                 rows = connection.exec_driver_sql(
-                    f"SELECT passage.number, text {LACKING} ORDER BY passage.number LIMIT ?",
+                    f"WITH lacking AS (SELECT number {LACKING} ORDER BY number LIMIT ?) "  # noqa: S608
+                    "SELECT number, text FROM lacking JOIN searched USING (number) ORDER BY number",
                     (name, below, EMBED_PASSAGES),
                 ).all()
                 if rows and not total:

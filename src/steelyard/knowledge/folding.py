@@ -73,12 +73,12 @@ def unfold(connection: Connection, passages: Sequence[int]) -> list[int]:
             (numbers,),
         )
         left += [number for (number,) in rows if number not in gone]
-        connection.exec_driver_sql(  # one of the same text needs no new vector
-            "INSERT OR REPLACE INTO vector SELECT other.number, vector.embedder, vector.value "
-            "FROM passage JOIN vector ON vector.passage = passage.number "
-            "JOIN passage AS other ON other.same_as = passage.number "
-            "WHERE passage.number IN (SELECT value FROM json_each(?)) "
-            "AND other.text = passage.text",
+        connection.exec_driver_sql(  # one of the same title and text needs no new vector
+            "INSERT OR REPLACE INTO vector SELECT passage.number, vector.embedder, vector.value "
+            "FROM passage JOIN vector ON vector.passage = passage.same_as "
+            "JOIN searched AS own ON own.number = passage.number "
+            "JOIN searched AS other ON other.number = passage.same_as "
+            "WHERE passage.same_as IN (SELECT value FROM json_each(?)) AND own.text = other.text",
             (numbers,),
         )
         bands = [

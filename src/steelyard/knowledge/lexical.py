@@ -21,12 +21,15 @@ LEAST_IDF = 1e-6  # of a word in more than half of the passages. Source: FTS5's 
 COMMON_PASSAGES = 1000  # Source: ours
 QUERY_CHARACTERS = 10_000  # the rest of a longer query is passed over. Source: ours
 POSTINGS_BYTES = 256_000_000  # kept at once: the words of about 500,000 passages. Source: ours
+COUNTED_WORDS = 100_000  # whose passages were counted; a query can name any number of them
 WARMED_WORDS = 2000  # the commonest ones, read before they are asked for. Source: ours
 
 TEMPORARY = """
 CREATE VIRTUAL TABLE IF NOT EXISTS temp.held USING fts5vocab('main', 'words', 'row');
 CREATE VIRTUAL TABLE IF NOT EXISTS temp.places USING fts5vocab('main', 'words', 'instance');
-CREATE VIRTUAL TABLE IF NOT EXISTS temp.asked USING fts5 (text, tokenize = 'porter unicode61');
+CREATE VIRTUAL TABLE IF NOT EXISTS temp.asked USING fts5 (
+    text, content = '', tokenize = 'porter unicode61'
+);
 CREATE VIRTUAL TABLE IF NOT EXISTS temp.asked_words USING fts5vocab('temp', 'asked', 'row');
 """
 
@@ -98,8 +101,8 @@ class Lexical:
     def _words(self, query: str) -> list[str]:
         """The different words of a query that passages hold, as the tokenizer leaves them."""
         text = query[:QUERY_CHARACTERS].encode(errors="replace").decode()  # lone surrogates
-        self._connection.execute("DELETE FROM temp.asked")
-        self._connection.execute("INSERT INTO temp.asked VALUES (?)", (text,))
+        self._connection.execute("INSERT INTO temp.asked (asked) VALUES ('delete-all')")
+        self._connection.execute("INSERT INTO temp.asked (text) VALUES (?)", (text,))
         words = self._connection.execute("SELECT term FROM temp.asked_words ORDER BY term")
         known = [(word, self._count(word)) for (word,) in words.fetchall()]
         held = [(word, count) for word, count in known if count]
@@ -110,6 +113,8 @@ class Lexical:
     def _count(self, word: str) -> int:
         """How many passages hold a word."""
         if word not in self._holding:
+            if len(self._holding) >= COUNTED_WORDS:
+                self._holding.clear()
             row = self._connection.execute(
                 "SELECT doc FROM temp.held WHERE term = ?", (word,)
             ).fetchone()

@@ -2,7 +2,8 @@
 
     source     a file that was added: its hash says whether it changed, or its reason why not read
     document   what a source held: whole text, title, dates, whose it is
-    passage    pieces of documents; `words` is their FTS5 index, `vector` their embeddings
+    passage    pieces of documents
+    searched   what is searched of a passage: `words` is its FTS5 index, `vector` its embedding
     band       which passages that stand for themselves could be near-duplicates of one another
     setting    what the rest was made with
 
@@ -16,6 +17,9 @@ later version begins. `version` counts the different `valid_from` of one tenant,
 Of a `passage`, `same_as` names the one that stands for it and shares its tenant, user, dates
 and metadata. Only passages that stand for themselves have a `vector`, of float16; `words` holds
 them all. Numbers of documents and passages are never used twice.
+
+The title stands before what is searched, because few passages name what they are about: on
+timeqa_human hybrid recall@5 is 0.89 with it and 0.78 without. A document keeps its title.
 
 Settings: `cutting`, the version of the rules in `passages.py`; `reader`, what read the files;
 `embedder`, whose vectors are here
@@ -75,8 +79,12 @@ CREATE TABLE passage (
         "CREATE INDEX passage_document ON passage (document)",
         "CREATE INDEX passage_same_as ON passage (same_as) WHERE same_as IS NOT NULL",
         """
+CREATE VIEW searched (number, text) AS
+SELECT passage.number, document.title || char(10) || passage.text
+FROM passage JOIN document ON document.number = passage.document""",
+        """
 CREATE VIRTUAL TABLE words USING fts5 (
-    text, content = 'passage', content_rowid = 'number', tokenize = 'porter unicode61'
+    text, content = 'searched', content_rowid = 'number', tokenize = 'porter unicode61'
 )""",
         """
 CREATE TABLE vector (
@@ -94,11 +102,12 @@ CREATE TABLE band (
         # No index can forget a passage, whoever deletes it.
         """
 CREATE TRIGGER passage_added AFTER INSERT ON passage BEGIN
-    INSERT INTO words (rowid, text) VALUES (new.number, new.text);
+    INSERT INTO words (rowid, text) SELECT number, text FROM searched WHERE number = new.number;
 END""",
         """
-CREATE TRIGGER passage_removed AFTER DELETE ON passage BEGIN
-    INSERT INTO words (words, rowid, text) VALUES ('delete', old.number, old.text);
+CREATE TRIGGER passage_removed BEFORE DELETE ON passage BEGIN
+    INSERT INTO words (words, rowid, text)
+    SELECT 'delete', number, text FROM searched WHERE number = old.number;
     DELETE FROM vector WHERE passage = old.number;
 END""",
     ),

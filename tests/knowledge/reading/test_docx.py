@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 
 import pytest
@@ -66,14 +65,23 @@ def test_entities_of_its_own_are_refused(tmp_path, dtd, name):
     assert "defines a document type" in str(reason)
 
 
-def test_a_zip_bomb_is_refused_before_it_is_unzipped(tmp_path):
+def recording(original, opened):
+    def call(archive, member, *arguments, **options):
+        opened.append(member.filename)
+        return original(archive, member, *arguments, **options)
+
+    return call
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unzipped(tmp_path, monkeypatch):
     bomb = docx("", more={"word/document.xml": b" " * 100_000_000})
     assert len(bomb) < 200_000
-    started = time.process_time()
+    opened = []
+    monkeypatch.setattr(zipfile.ZipFile, "open", recording(zipfile.ZipFile.open, opened))
     documents, reason = read(tmp_path / "a.docx", bomb, ReadingLimits(characters=1_000_000))
     assert documents == []
     assert "zip bomb" in str(reason)
-    assert time.process_time() - started < 30
+    assert opened == ["word/styles.xml", "docProps/core.xml"]
 
 
 def test_a_zip_bomb_that_lies_about_its_size_is_stopped_while_it_is_unzipped(tmp_path):
@@ -81,9 +89,9 @@ def test_a_zip_bomb_that_lies_about_its_size_is_stopped_while_it_is_unzipped(tmp
     size = zipfile.ZipFile(io.BytesIO(honest)).getinfo("word/document.xml").file_size
     lying = honest.replace(size.to_bytes(4, "little"), (100).to_bytes(4, "little"))
     assert lying != honest
-    documents, reason = read(tmp_path / "a.docx", lying)
+    documents, reason = read(tmp_path / "a.docx", lying, ReadingLimits(characters=1000))
     assert documents == []
-    assert reason is not None
+    assert "broken" in str(reason) or "not valid XML" in str(reason)
 
 
 def test_more_than_the_limit_is_never_unzipped(tmp_path, monkeypatch):

@@ -90,11 +90,11 @@ def test_a_folder_of_good_and_hostile_files_is_read_to_its_end(tmp_path):
 
 
 def test_a_file_that_needs_more_memory_than_allowed_is_told_and_the_next_one_read(tmp_path):
-    write(tmp_path, {"a.txt": b"x" * 190_000_000, "b.txt": b"fine"})
-    limits = ReadingLimits(memory_bytes=400_000_000, characters=200_000_000)
+    write(tmp_path, {"a.txt": b"x" * 90_000_000, "b.txt": b"fine"})
+    limits = ReadingLimits(memory_bytes=250_000_000, characters=100_000_000)
     documents, reasons = read_all([found(tmp_path / n) for n in ("a.txt", "b.txt")], limits)
     assert [document.text for document in documents] == ["fine"]
-    assert "more than 400 MB of memory" in reasons["a.txt"]
+    assert "more than 250 MB of memory" in reasons["a.txt"]
 
 
 def test_a_file_that_cannot_be_opened_is_told(tmp_path):

@@ -158,10 +158,8 @@ class _Page(HTMLParser):
         else:
             text = _LINE_END.sub("\n", _SPACES.sub(" ", text))
             text = text.strip().removeprefix(_CELL)  # the first cell of a row
-            if text.strip(f" \n{_CELL}"):
-                text = _BETWEEN_CELLS.sub(CELLS, text).strip()
-            else:
-                text = ""
+            is_empty = not text.strip(f" \n{_CELL}")
+            text = "" if is_empty else _BETWEEN_CELLS.sub(CELLS, text).strip()
         if level:
             text = one_line(text).rstrip("¶ ")  # Sphinx ends its headings with a link
         if text and text != _ITEM.strip():
