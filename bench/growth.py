@@ -18,8 +18,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import rounds
-
 # Enough rows to fill a batch, or nearly: the resumes are 480, less the warm-up's.
 NUM_ROWS = {"labels": 64, "json": 47}
 SMALL_ROWS = {"labels": 32}
@@ -30,6 +28,8 @@ TIME_GOAL, MEMORY_GOAL = 10.5, 1.15
 
 def measure(num_rows_of: Mapping[str, int], num_rounds: int) -> list[dict[str, Any]]:
     """Measure each work at both sizes, in turn, and print by how much the larger one costs more."""
+    import rounds  # which loads torch; a child of ingest.py does without
+
     records = []
     for name, num_rows in num_rows_of.items():
         few, many = [], []

@@ -68,4 +68,4 @@ def test_the_peer_ingests_all_of_it(tmp_path: Path):
 
     peer = peer_script.LlamaIndex(_package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model")
     text = "This sentence has exactly seven words here. " * 60
-    assert peer.ingest([text], (112, 0)) > peer.ingest([text], (1024, 200)) == 1
+    assert peer.ingest([text], (144, 0)) > peer.ingest([text], (1024, 200)) == 1

@@ -144,6 +144,17 @@ def test_rows_of_one_id_are_all_kept_and_equal_ones_once(base, folder):
         texts.append("Two.")
 
 
+def test_many_files_are_removed_page_by_page(base, folder, monkeypatch):
+    monkeypatch.setattr(ingest, "PAGE_PATHS", 3)
+    for i in range(10):
+        (folder / f"{i}.txt").write_text(f"Text {i}.")
+    add(base, folder)
+    for i in (0, 2, 3, 8, 9):
+        (folder / f"{i}.txt").unlink()
+    assert add(base, folder)[0].num_removed_files == 5
+    assert ids(base) == [f"{i}.txt" for i in (1, 4, 5, 6, 7)]
+
+
 def test_removed_and_renamed_files_disappear_and_their_vectors_are_used_again(base, folder):
     (folder / "sub").mkdir()
     for name in ("a.txt", "sub/b.txt", "sub/c.txt"):

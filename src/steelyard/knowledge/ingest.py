@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from steelyard.store.sqlite import writing as transaction
 # tenths of a second. Source: ours.
 BATCH_CHARACTERS = 500_000
 DOCUMENT_CHARACTERS = 500  # what a document counts for beside its text
+PAGE_PATHS = 1_000  # paths that are looked at together
 PARSERS = ("pypdf", "kreuzberg")  # the packages that read some formats
 
 Outcome = list[Document] | Unreadable
@@ -125,7 +127,7 @@ class _Ingest:
         self._base = base
         self._listen = listen
         self._connection = base.engine.connect().execution_options(writes=True)
-        self._seen: set[str] = set()
+        self._seen = _Paths()
         self._closed: list[Unreadable] = []  # files and folders that were found and not opened
         self._asked: dict[str, _Part] = {}  # files on their way through the reader
         self._batch: list[_Part] = []
@@ -133,6 +135,7 @@ class _Ingest:
 
     def close(self) -> None:
         self._connection.close()
+        self._seen.close()
 
     def run(self, paths: Sequence[Path], read: Reader, *, only: bool) -> None:
         """Read, write and remove; everything but the vectors."""
@@ -278,7 +281,7 @@ class _Ingest:
 
     def _remove_missing(self, roots: Sequence[str] | None) -> None:
         """Remove the files that are no longer below these roots; None: all that were not seen."""
-        for path in self._base.sources():
+        for path in _source_paths(self._base):
             if path in self._seen or any(_is_below(path, str(f.path)) for f in self._closed):
                 continue
             if roots is None or any(_is_below(path, root) for root in roots):
@@ -295,6 +298,38 @@ def _reader() -> str:
 def _absolute(path: Path) -> str:
     """As `find_files` names it: links are not resolved."""
     return os.path.abspath(path)  # noqa: PTH100
+
+
+def _source_paths(base: Base) -> Iterator[str]:
+    """The paths of all sources, a page at a time: there may be millions."""
+    last = ""
+    while True:
+        with base.engine.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT path FROM source WHERE path > ? ORDER BY path LIMIT ?", (last, PAGE_PATHS)
+            ).all()
+        if not rows:
+            return
+        yield from (path for (path,) in rows)
+        last = rows[-1][0]
+
+
+class _Paths:
+    """A set of paths that is held in a file without a name: there may be millions."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect("")
+        self._connection.execute("CREATE TABLE seen (path TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, path: str) -> None:
+        self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (path,))
+
+    def __contains__(self, path: str) -> bool:
+        found = self._connection.execute("SELECT 1 FROM seen WHERE path = ?", (path,))
+        return found.fetchone() is not None
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def _is_below(path: str, folder: str) -> bool:

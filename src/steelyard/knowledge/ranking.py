@@ -11,7 +11,7 @@ RRF_K = 60  # Source: Cormack, Clarke & Büttcher 2009, 3: fixed in a pilot, not
 
 
 def best(scores: NDArray[np.float32], k: int, *, decimals: int = 5) -> NDArray[np.int64]:
-    """The places of the k largest finite scores, the largest first, of equals the earlier first.
+    """The places of the k largest scores but −∞, the largest first, of equals the earlier first.
 
     Scores are equal that are so when rounded: the last bits of a sum do not decide.
     Shapes: [P] → [≤ k].
@@ -19,12 +19,11 @@ def best(scores: NDArray[np.float32], k: int, *, decimals: int = 5) -> NDArray[n
     >>> best(np.array([0.1, 0.7, -np.inf, 0.700000001], dtype=np.float32), 3).tolist()
     [1, 3, 0]
     """
-    if 0 < k < len(scores):
-        cut = np.partition(scores, len(scores) - k)[len(scores) - k]
+    places = np.flatnonzero(scores > -np.inf)
+    if 0 < k < len(places):
+        # The smallest of the negative ones: NumPy is slow at large ones among many equals.
+        cut = -np.partition(-scores[places], k - 1)[k - 1]
         places = np.flatnonzero(scores >= cut - 10.0**-decimals)
-    else:
-        places = np.arange(len(scores))
-    places = places[np.isfinite(scores[places])]
     order = np.argsort(-np.round(scores[places], decimals), kind="stable")
     return places[order[:k]]
 

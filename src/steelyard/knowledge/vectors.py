@@ -49,33 +49,32 @@ class Vectors:
 
         Shapes: query [D]; mask over the passages that may be found.
         """
-        rows = None if mask is None else np.flatnonzero(mask[self._places])
-        num_rows = len(self.matrix) if rows is None else len(rows)
+        visible = None if mask is None else mask[self._places]
+        num_rows = len(self.matrix) if visible is None else int(visible.sum())
         if num_rows == 0 or k <= 0:
             return []
         if self.graph is not None and num_rows > SCOPED_PASSAGES:
-            found = self._by_graph(self.graph, query, k, rows)
-            if found is not None:
-                return found
-        return self._exactly(query, k, rows)
+            rows = self._by_graph(self.graph, query, k, visible)
+            if rows is not None:
+                return self._exactly(query, k, rows)
+        return self._exactly(query, k, None if visible is None else np.flatnonzero(visible))
 
     def _by_graph(
-        self, graph: Neighbours, query: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None
-    ) -> list[tuple[int, float]] | None:
-        """None where the graph does not find enough of the scope."""
-        share = 1.0 if rows is None else len(rows) / len(self.matrix)
-        wanted = int(MORE * k / share) + 1
+        self, graph: Neighbours, query: NDArray[np.float32], k: int, visible: Mask
+    ) -> NDArray[np.int64] | None:
+        """Rows that hold the k nearest; None where the graph does not find enough that are visible.
+
+        Shapes: visible [P].
+        """
+        num_rows = len(self.matrix) if visible is None else int(visible.sum())
+        wanted = int(MORE * k * len(self.matrix) / num_rows) + 1
         if wanted > MOST_FROM_GRAPH:
             return None
-        near = graph.search(query, wanted)
-        if rows is not None:
-            visible = np.zeros(len(self.matrix), dtype=np.bool_)
-            visible[rows] = True
-            near = near[visible[near]]
-        fresh = graph.missing if rows is None else np.intersect1d(graph.missing, rows)
-        if len(near) < min(k, (len(self.matrix) if rows is None else len(rows)) - len(fresh)):
-            return None
-        return self._exactly(query, k, np.union1d(near, fresh))
+        near, fresh = graph.search(query, wanted), graph.missing
+        if visible is not None:
+            near, fresh = near[visible[near]], fresh[visible[fresh]]
+        enough = len(near) >= min(k, num_rows - len(fresh))
+        return np.union1d(near, fresh) if enough else None
 
     def _exactly(
         self, query: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None
