@@ -527,6 +527,7 @@ class Verdict:
     minutes: float
     hardware: str
     versions: Mapping[str, str]
+    curves: tuple[Json, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

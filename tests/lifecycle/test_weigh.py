@@ -201,3 +201,21 @@ def test_two_models_are_weighed_side_by_side(tmp_path):
     scores = {report.name: report.dev.score for report in verdict.recipes if report.dev}
     assert set(scores) > {"few-shot@one", "few-shot@two", "zero-shot@one", "zero-shot@two"}
     assert scores["few-shot@one"] == scores["few-shot@two"]
+
+
+def test_a_sweep_is_weighed_beside_the_controls_and_drawn(tmp_path: Path) -> None:
+    task = load_task(write_task(tmp_path, "label"))
+    verdict = weigh(task, home=tmp_path / "home", sweep="examples=0,1,2").to_json()
+    names = {recipe["name"] for recipe in verdict["recipes"]}
+    swept = {f"nearest-shot[examples={n}]" for n in (0, 1, 2)}
+    assert names == swept | {"majority", "tfidf", "zero-shot"}
+    [curve] = verdict["curves"]
+    assert {point["recipe"] for point in curve["points"]} == swept
+    by_name = {recipe["name"]: recipe for recipe in verdict["recipes"]}
+    for point in curve["points"]:
+        assert point["dev"] == by_name[point["recipe"]]["dev"]
+    with open_home(tmp_path / "home") as home:
+        page = write_report(home, verdict).html.read_text(encoding="utf-8")
+    assert "How much is enough" in page
+    assert "Score on dev, with interval over examples" in page
+    assert curve["sentence"] in page

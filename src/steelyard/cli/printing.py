@@ -37,6 +37,8 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     console.print(Text(f"{verdict['task']}: {headline}", style=f"bold {COLOURS[outcome]}"))
     console.print(Padding(Text(verdict["reason"]), (0, 0, 1, 0)))
     console.print(league_table(verdict))
+    for curve in verdict.get("curves", ()):
+        console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
     for warning in (*verdict["warnings"], *verdict["notes"]):
         console.print(Text(f"· {warning}", style="dim"))
     console.print()

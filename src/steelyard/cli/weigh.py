@@ -21,7 +21,7 @@ from steelyard.cli.printing import open_console, print_files, print_verdict
 from steelyard.lifecycle import open_home, weigh, write_report
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917  its options are the command line
     path: TaskPath,
     target: TargetColumn = None,
     home: HomePath = HOME,
@@ -31,6 +31,10 @@ def command(
         typer.Option(metavar="NAME,NAME", help="Only these, and the controls."),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after about this long.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(metavar="PART=N,N", help="One part of the context in several amounts."),
+    ] = None,
     json: JsonPath = None,
 ) -> None:
     """Build every recipe, measure them on the same examples, and say which to use."""
@@ -39,7 +43,13 @@ def command(
     names = [name.strip() for name in recipes.split(",") if name.strip()] if recipes else None
     with watch() as listen:
         verdict = weigh(
-            task, home=home, seed=seed, recipes=names, minutes=minutes, listen=listen
+            task,
+            home=home,
+            seed=seed,
+            recipes=names,
+            minutes=minutes,
+            sweep=sweep,
+            listen=listen,
         ).to_json()
     with open_home(home) as opened:
         files = write_report(opened, verdict)

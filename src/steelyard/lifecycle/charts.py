@@ -280,11 +280,11 @@ def picture(body: str, *, size: str, title: str, desc: str = "", look: str = "")
     return f'<svg class="{look}" role="img" {size}><title>{esc(title)}</title>{told}{body}</svg>'
 
 
-def _text(x: float, y: float, words: str, side: Side = "middle", look: str = "") -> str:
+def text(x: float, y: float, words: str, side: Side = "middle", look: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{side}" class="{look}">{esc(words)}</text>'
 
 
-def _line(start: tuple[float, float], end: tuple[float, float], look: str) -> str:
+def line(start: tuple[float, float], end: tuple[float, float], look: str) -> str:
     (x1, y1), (x2, y2) = start, end
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{look}"/>'
 
@@ -412,18 +412,18 @@ def scatter(
     def y_at(score: float) -> float:
         return bottom - up.at(score) * (bottom - top)
 
-    parts = [_line((left, y_at(t)), (right, y_at(t)), "grid") for t in up.ticks]
-    parts += [_text(left - 8, y_at(t) + 4, f"{t:g}", "end") for t in up.ticks]
-    parts.append(_text(0, 12, "Score on dev", "start", "title"))
+    parts = [line((left, y_at(t)), (right, y_at(t)), "grid") for t in up.ticks]
+    parts += [text(left - 8, y_at(t) + 4, f"{t:g}", "end") for t in up.ticks]
+    parts.append(text(0, 12, "Score on dev", "start", "title"))
     ticks = [(x_at(t), label(t)) for t in across.ticks]
     if free:
         ticks.insert(0, (left + strip / 2, f"< {label(free)}"))
-        parts.append(_line((left + strip, top), (left + strip, bottom), "break"))
+        parts.append(line((left + strip, top), (left + strip, bottom), "break"))
     for x, words in _spread(ticks):
-        parts.append(_line((x, bottom), (x, bottom + 5), "tick"))
-        parts.append(_text(x, bottom + 20, words))
+        parts.append(line((x, bottom), (x, bottom + 5), "tick"))
+        parts.append(text(x, bottom + 20, words))
     kind = ", log scale" if across.log else ""
-    parts.append(_text(right, bottom + 46, f"USD per 1,000 answers{kind}", "end", "title"))
+    parts.append(text(right, bottom + 46, f"USD per 1,000 answers{kind}", "end", "title"))
 
     front = [(x_at(p.cost), y_at(p.score)) for p in pareto(points)]
     corners = [front[0]]
@@ -442,7 +442,7 @@ def scatter(
         spots.append((x, y))
         if p.interval:
             low, high = (y_at(end) for end in p.interval)
-            parts.append(_line((x, low), (x, high), f"whisker {p.look}"))
+            parts.append(line((x, low), (x, high), f"whisker {p.look}"))
             lines.append((x, high, x, low))
     for (x, y), p in zip(spots, points, strict=True):
         parts.append(_symbol(f"{x:.1f}", f"{y:.1f}", p.look, 5.5))
@@ -451,7 +451,7 @@ def scatter(
     for (box, side), spot, words, p in zip(places, spots, names, points, strict=True):
         x = {"start": box[0], "middle": (box[0] + box[2]) / 2, "end": box[2]}[side]
         parts.append(_leader(spot, box))
-        parts.append(_text(x, box[1] + 12, words, side, f"name {p.look}"))
+        parts.append(text(x, box[1] + 12, words, side, f"name {p.look}"))
     told = "; ".join(f"{p.name}: {label(p.cost)}, score {p.score:.3f}" for p in points)
     return picture(
         "".join(parts),
@@ -536,7 +536,7 @@ _DIRECTIONS: tuple[tuple[int, int, Side], ...] = (
 def _leader(spot: tuple[float, float], box: Box) -> str:
     """A thin line from a spot to its name, when the name could not stay beside it."""
     x, y = min(max(spot[0], box[0]), box[2]), min(max(spot[1], box[1]), box[3])
-    return _line(spot, (x, y), "leader") if math.dist(spot, (x, y)) > 14 else ""
+    return line(spot, (x, y), "leader") if math.dist(spot, (x, y)) > 14 else ""
 
 
 # ---------------------------------------------------------------- learning curves
@@ -561,18 +561,18 @@ def curve(shown: Curve, up: Scale) -> str:
     def at(step: float, loss: float) -> tuple[float, float]:
         return left + along.at(step) * (right - left), bottom - up.at(loss) * (bottom - top)
 
-    parts = [_line((left, at(0, t)[1]), (right, at(0, t)[1]), "grid") for t in up.ticks]
-    parts += [_text(left - 7, at(0, t)[1] + 4, f"{t:g}", "end") for t in up.ticks]
-    parts += [_text(at(t, 0)[0], bottom + 18, f"{t:g}") for t in along.ticks]
-    parts.append(_text(0, 10, "Loss", "start", "title"))
-    parts.append(_text(right, bottom + 37, "Optimiser step", "end", "title"))
+    parts = [line((left, at(0, t)[1]), (right, at(0, t)[1]), "grid") for t in up.ticks]
+    parts += [text(left - 7, at(0, t)[1] + 4, f"{t:g}", "end") for t in up.ticks]
+    parts += [text(at(t, 0)[0], bottom + 18, f"{t:g}") for t in along.ticks]
+    parts.append(text(0, 10, "Loss", "start", "title"))
+    parts.append(text(right, bottom + 37, "Optimiser step", "end", "title"))
     kept = f" Checkpoint kept: step {shown.kept:g}." if shown.kept is not None else ""
     if shown.kept is not None:
         x, _ = at(shown.kept, 0)
-        parts.append(_line((x, top), (x, bottom), "kept"))
+        parts.append(line((x, top), (x, bottom), "kept"))
         side: Side = "end" if x > (left + right) / 2 else "start"
         shift = -6 if side == "end" else 6
-        parts.append(_text(x + shift, top + 10, f"kept: step {shown.kept:g}", side, "name"))
+        parts.append(text(x + shift, top + 10, f"kept: step {shown.kept:g}", side, "name"))
     for points, look in ((shown.train, "train"), (shown.held_out, "held-out")):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in points))
         parts.append(f'<polyline points="{path}" class="loss {look}"/>')

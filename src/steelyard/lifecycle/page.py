@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from steelyard.lifecycle.amounts import amounts_section
 from steelyard.lifecycle.charts import (
     MISSING,
     Curve,
@@ -672,6 +673,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("cost", "Score against cost", _costs),
     ("differences", "Differences", _differences),
     ("inside", "Inside the score", _inside),
+    ("amounts", "How much is enough", amounts_section),
     ("learning", "Learning curves", _learning),
     ("examples", "Where recipes disagree", _examples),
     ("method", "How it was measured", _method),

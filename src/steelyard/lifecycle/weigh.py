@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steelyard.core import SPLITS, Comparison, Recipe, Task, Verdict, digest
+from steelyard.core import (
+    SPLITS,
+    Comparison,
+    Json,
+    Recipe,
+    RecipeReport,
+    Task,
+    Verdict,
+    digest,
+)
 from steelyard.errors import InputError
 from steelyard.lifecycle.events import Listener, Planned
 from steelyard.lifecycle.home import DEFAULT_HOME, open_home
@@ -16,6 +25,7 @@ from steelyard.lifecycle.looking import open_lookup, unseen
 from steelyard.lifecycle.machine import hardware, versions
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.measure import sentences
+from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.grading import Grader
 from steelyard.measure.verdict import (
@@ -26,7 +36,7 @@ from steelyard.measure.verdict import (
     finalists,
 )
 from steelyard.models import check_embedder, check_model
-from steelyard.recipes import select
+from steelyard.recipes import Sweep, parse_sweep, select, swept
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
 
@@ -38,6 +48,7 @@ def weigh(
     seed: int = 0,
     recipes: Sequence[str] | None = None,
     minutes: float | None = None,
+    sweep: str | None = None,
     listen: Listener = lambda _: None,
 ) -> Verdict:
     """Weigh recipes for a task and keep the verdict in the home folder.
@@ -45,13 +56,17 @@ def weigh(
     Every answer, and every finished training, is kept as it comes: the same call after an
     interruption goes on where it stopped, and after a finished run returns at once.
     `recipes` names some instead of all that fit; the controls always run. `minutes` bounds the
-    work and defaults to the task's limit.
+    work and defaults to the task's limit. `sweep`, such as "passages=0,1,2,4", weighs one part of
+    the context in several amounts, alone unless recipes are named too.
 
     Raises:
         InputError: the request is wrong; nothing was done.
         WorkError: no verdict can be reached.
     """
-    chosen = select(task, recipes)
+    amounts = None if sweep is None else parse_sweep(sweep)
+    families = [] if amounts is None else swept(task, amounts)
+    chosen = select(task, recipes if amounts is None else recipes or ())
+    chosen += [recipe for family in families for recipe in family]
     for model in task.models:
         check_model(model)
         if any(recipe.context.embeds for recipe in chosen):
@@ -67,7 +82,7 @@ def weigh(
     with open_home(home) as opened:
         lookup = unseen(open_lookup(task, opened, chosen), task)
         trials = Trials(task, seed, opened, lookup, grader, listen, started, minutes)
-        verdict = _Run(trials).weigh(chosen)
+        verdict = _Run(trials, amounts, families).weigh(chosen)
         key = digest([task.hash, seed, sorted(r.key + r.name for r in chosen)])
         opened.database.add_verdict(key, verdict.to_json())
     return verdict
@@ -78,6 +93,8 @@ class _Run:
     """One call of `weigh`: from trials to a verdict."""
 
     trials: Trials
+    sweep: Sweep | None
+    families: Sequence[Sequence[Recipe]]
 
     @property
     def task(self) -> Task:
@@ -168,7 +185,34 @@ class _Run:
             minutes=(time.monotonic() - self.trials.started) / 60,
             hardware=hardware(),
             versions=versions(),
+            curves=self._curves(weighed, named),
         )
+
+    def _curves(
+        self, weighed: Sequence[Weighed], reports: Mapping[str, RecipeReport]
+    ) -> tuple[Json, ...]:
+        if self.sweep is None:
+            return ()
+        finished = {w.recipe.name: w for w in weighed if w.status == "finished"}
+        groups = {example.id: example.group for example in self.task.dev}
+        curves = []
+        for family in self.families:
+            amounts = [
+                Amount(value, candidate(finished[r.name], self.task), reports[r.name])
+                for value, r in zip(self.sweep.values, family, strict=True)
+                if r.name in finished
+            ]
+            curves.append(
+                context_curve(
+                    self.sweep.part,
+                    amounts,
+                    groups,
+                    tolerance=self.task.tolerance,
+                    confidence=CONFIDENCE,
+                    seed=self.seed,
+                )
+            )
+        return tuple(curves)
 
 
 def _reach_scorer(task: Task) -> None:

@@ -10,16 +10,20 @@ from steelyard.recipes.presets import (
     presets,
     select,
 )
+from steelyard.recipes.sweep import Sweep, parse_sweep, swept
 
 __all__ = [
     "CONTROLS",
     "DIAGNOSTICS",
     "Built",
     "Lookup",
+    "Sweep",
     "Workshop",
     "build",
     "is_one_of",
     "model_of",
+    "parse_sweep",
     "presets",
     "select",
+    "swept",
 ]
