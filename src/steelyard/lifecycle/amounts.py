@@ -1,4 +1,4 @@
-"""The report's pictures of a sweep: score, wait and prompt over the amount of one part."""
+"""The report's pictures of a sweep: score, wait and cost over the amount of one part."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from steelyard.core import Json
 from steelyard.lifecycle.charts import (
-    as_count,
     as_interval,
     as_ms,
     as_score,
+    as_usd,
     esc,
     line,
     name_of,
@@ -35,11 +35,11 @@ def _panels(curve: Mapping[str, Json]) -> str:
     spot = curve["sweet_spot"]
     scores = [(number(p["dev"]["score"]), span_of(p["dev"]["interval"])) for p in points]
     waits = [(number(p["latency_ms"]["p50"]), None) for p in points]
-    tokens = [(number(p["prompt_tokens"]), None) for p in points]
+    costs = [(number(p["usd_per_1k"]), None) for p in points]
     told: list[tuple[str, Sequence[tuple[float | None, Span]], Callable[[Json], str]]] = [
         ("Score on dev, with interval", scores, as_score),
         ("Milliseconds a lone answer takes", waits, as_ms),
-        ("Tokens of a prompt", tokens, as_count),
+        ("USD per 1,000 answers", costs, as_usd),
     ]
     panels = "".join(
         f'<figure class="panel"><figcaption>{esc(title)}</figcaption>'
