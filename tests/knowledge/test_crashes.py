@@ -152,15 +152,20 @@ def test_eight_processes_that_add_overlapping_folders_make_the_exact_set(server,
         server.Process(target=add_together, args=(start, base, paths))
         for paths in [*asked, *reversed(asked)]
     ]
+    run(children)
+    fresh = tmp_path / "fresh.db"
+    add(fresh, folder)
+    assert_same(base, fresh)
+
+
+def run(children: list[Any]) -> None:
+    """Start all, wait for all, and see that none failed."""
     for child in children:
         child.start()
     for child in children:
         child.join()
         assert child.exitcode == 0
         child.close()
-    fresh = tmp_path / "fresh.db"
-    add(fresh, folder)
-    assert_same(base, fresh)
 
 
 def remove_together(start: Any, base: Path, number: int) -> None:
@@ -181,12 +186,7 @@ def test_removing_while_others_add_and_embed_loses_and_keeps_nothing_wrongly(
     children += [
         server.Process(target=add_together, args=(start, base, [folder])) for _ in range(2)
     ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-        assert child.exitcode == 0
-        child.close()
+    run(children)
     fresh = tmp_path / "fresh.db"
     add(fresh, folder)
     with Base(base) as one, Base(fresh) as other:

@@ -6,13 +6,14 @@ import re
 from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from steelyard.core import Json
 from steelyard.errors import DataError
 from steelyard.knowledge.reading.document import Document, Heading, ReadingLimits
+from steelyard.tasks.dates import iso_time
 
 MOST_HEADINGS = 10_000  # Source: ours; more than any book has, and they are held in memory
 TITLE_CHARACTERS = 300  # Source: ours
@@ -106,11 +107,7 @@ def iso_date(value: str, name: str, *, last_day: bool = False) -> str:
         if part := _YEAR_OR_MONTH.fullmatch(value):
             year, month = int(part[1]), int(part[2] or (12 if last_day else 1))
             return date(year, month, monthrange(year, month)[1] if last_day else 1).isoformat()
-        if len(value) == len("2020-05-01"):
-            return date.fromisoformat(value).isoformat()
-        time = datetime.fromisoformat(value)
-        utc = time.astimezone(UTC) if time.tzinfo else time
-        return utc.replace(tzinfo=None, microsecond=0).isoformat()
+        return iso_time(value)
     except (ValueError, OverflowError):  # a month 13, a time zone before year 1
         raise DataError(
             f'{name} is "{value[:40]}". Expected an ISO date such as 2020-05-01. Correct it.'
