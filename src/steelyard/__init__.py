@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
     from steelyard.errors import SteelyardError
-    from steelyard.lifecycle import weigh
+    from steelyard.lifecycle import plan, weigh
     from steelyard.tasks import load_task
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ _PLACES = {
     "Verdict": "core",
     "SteelyardError": "errors",
     "load_task": "tasks",
+    "plan": "lifecycle",
     "weigh": "lifecycle",
 }
 
@@ -45,6 +46,7 @@ __all__ = [
     "Trial",
     "Verdict",
     "load_task",
+    "plan",
     "weigh",
 ]
 

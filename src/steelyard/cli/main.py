@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from steelyard.cli import ask, knowledge, report, weigh
+from steelyard.cli import ask, knowledge, plan, report, weigh
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("weigh")(weigh.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)
+app.command("plan")(plan.command)
 app.add_typer(knowledge.app, name="knowledge")
 
 

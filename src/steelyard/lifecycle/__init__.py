@@ -3,6 +3,7 @@
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
+from steelyard.lifecycle.planning import plan
 from steelyard.lifecycle.reports import Files, find_verdict, json_text, write_report
 from steelyard.lifecycle.weigh import weigh
 
@@ -16,6 +17,7 @@ __all__ = [
     "learn",
     "newest_verdict",
     "open_home",
+    "plan",
     "unlearn",
     "weigh",
     "write_report",

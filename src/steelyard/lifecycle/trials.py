@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from steelyard.core import Recipe, RecipeReport, Row, Split, Task
-from steelyard.errors import StoreError, TrainingError
+from steelyard.errors import DoesNotFitError, StoreError, TrainingError
 from steelyard.lifecycle.events import Ended, Listener, Measured, Started, Training
 from steelyard.lifecycle.home import Home
+from steelyard.lifecycle.planning import check_memory
 from steelyard.measure.grading import Grader
 from steelyard.measure.trial import OutOfTimeError, Price, measure, renewed
 from steelyard.measure.verdict import Weighed, checked, report
@@ -53,6 +54,7 @@ class Trials:
         )
         try:
             self._check_time(f"the time limit came before {recipe.name} could start")
+            check_memory(recipe, self.task)
             built = self._build(recipe)
             rows = self._measure(built, "dev")
             weighed = checked(
@@ -64,7 +66,7 @@ class Trials:
                     rows={"dev": rows},
                 )
             )
-        except OutOfTimeError as error:
+        except (OutOfTimeError, DoesNotFitError) as error:
             weighed = replace(weighed, why=str(error))
         except (TrainingError, StoreError) as error:
             late = isinstance(error.__cause__, TimeoutError)
