@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
     from steelyard.errors import SteelyardError
-    from steelyard.lifecycle import plan, weigh
+    from steelyard.lifecycle.planning import plan
+    from steelyard.lifecycle.weigh import weigh
     from steelyard.tasks import load_task
 
 __version__ = "0.1.0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from steelyard.cli.printing import money, open_console
 from steelyard.core import Weights
 from steelyard.errors import InputError, unknown
 from steelyard.lifecycle.planning import plan
-from steelyard.training.planner import METHODS, Option, Plan, Setup, Work
+from steelyard.training.planner import METHODS, Method, Option, Plan, Setup, Work
 
 PRECISIONS: dict[str, Literal[16, 32]] = {"mixed": 32, "bf16": 16}
 
@@ -61,7 +61,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     made = plan(
         model,
         Setup(
-            method,  # type: ignore[arg-type]  checked above
+            cast(Method, method),
             seq=seq,
             batch=batch,
             checkpointing=checkpointing,
@@ -92,7 +92,7 @@ def print_plan(console: Console, made: Plan) -> None:
         for remedy in first.remedies:
             fits = "fits" if remedy.fits else "does not fit"
             line = f"· {remedy.change}: {gigabytes(remedy.bytes_then)}, {fits}"
-            console.print(Text(line, style=None if remedy.fits else "dim"))
+            console.print(Text(line, style="" if remedy.fits else "dim"))
     tokens = made.work.tokens(made.setup)
     note = (
         f"Hours are for {made.work.rows:,} rows × {made.work.epochs} epochs × {made.setup.seq:,} "

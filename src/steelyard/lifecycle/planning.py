@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from steelyard.core import ModelSpec, Recipe, Task
 from steelyard.errors import DoesNotFitError, InputError, SteelyardError
@@ -15,6 +16,7 @@ from steelyard.training.planner import (
     METHODS,
     THIS,
     Device,
+    Method,
     ModelFacts,
     Plan,
     Setup,
@@ -91,7 +93,7 @@ def check_memory(recipe: Recipe, task: Task) -> None:
         return
     seq = max(1, max(len(example.input) for example in task.train) // CHARACTERS)
     setup = Setup(
-        recipe.weights.method,
+        cast(Method, recipe.weights.method),  # it is in METHODS
         seq=min(seq, facts.context_tokens or seq),
         checkpointing=True,
         rank=recipe.weights.rank,
@@ -110,7 +112,7 @@ def _check(facts: ModelFacts, setup: Setup) -> None:
 
 
 def _all_devices(setup: Setup) -> list[tuple[Device, int | None]]:
-    rented = [(device, None) for device in GPUS.values()]
+    rented: list[tuple[Device, int | None]] = [(device, None) for device in GPUS.values()]
     return rented if setup.method == "qlora" else [(this_machine(), 1), *rented]
 
 

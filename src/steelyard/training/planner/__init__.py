@@ -3,7 +3,7 @@
 from steelyard.training.planner.devices import GPUS, THIS, Device, parse_device, this_machine
 from steelyard.training.planner.facts import KNOWN, ModelFacts, facts_of, read_facts
 from steelyard.training.planner.fitting import STAGES, mildest_stage
-from steelyard.training.planner.memory import METHODS, Memory, Setup, memory
+from steelyard.training.planner.memory import METHODS, Memory, Method, Setup, memory
 from steelyard.training.planner.plan import Option, Plan, Work, make_plan
 from steelyard.training.planner.probe import probed_speed
 from steelyard.training.planner.remedies import Remedy
@@ -17,6 +17,7 @@ __all__ = [
     "THIS",
     "Device",
     "Memory",
+    "Method",
     "ModelFacts",
     "Option",
     "Plan",

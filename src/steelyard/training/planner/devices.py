@@ -25,8 +25,8 @@ CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device. `peak_flops` is None where only a probe can tell; `own_type` is the
-    type of frozen weights on this machine, and `words` are its own for what it is.
+    """One device. `peak_flops` is None where only a probe can tell; `own_type` is the type of
+    frozen weights on this machine, and `words` are its own for what it is.
 
     Units: bytes; floating-point operations a second; US dollars an hour.
     """
@@ -35,8 +35,9 @@ class Device:
     memory_bytes: float
     peak_flops: float | None
     usd_per_hour: float
-
     context_bytes: float = CONTEXT_BYTES
+    own_type: str | None = None
+    words: str = ""
 
     @property
     def is_rented(self) -> bool:

@@ -44,9 +44,9 @@ KEPT_WIDTHS = 15
 # Score matrices of attention that writes them out: kept by each layer, and at once in the layer
 # that is differentiated. Source: fitcheck, same page.
 KEPT_SCORES, LIVE_SCORES = 2.9, 9
-# Bytes at the loss for each token and word: four copies in 32 bits (logits, their logarithms,
-# gradient of each). Source: EVIDENCE section 2.
-LOSS_BYTES = 16
+# Numbers at the loss for each token and word: logits, their logarithms and the gradients of both.
+# In 32 bits that is the 16 · t · V of EVIDENCE section 2.
+LOSS_COPIES = 4
 LOSS_CHUNKS = 8  # a fused or chunked loss holds one of these at a time. Source: torchtune's default
 # A sharded optimiser steps over this many parameters at a time. Source: DeepSpeed's default of
 # `sub_group_size`.
@@ -66,8 +66,10 @@ class Setup:
     quantised base (peft makes them 32 bits wide). `trained_bits` is 32 where what is trained is
     kept in float32 (for full weights: mixed precision, a 16-bit copy beside it) and 16 where it is
     bfloat16 throughout. `optimiser`: Adam's two moments in the same type, in 8 bits, or paged to
-    the machine's memory. `fused_loss`: logits are never held whole. `fused_attention`: the score
-    matrix is never written out. `step_at_once`: gradients live until the optimiser's step.
+    the machine's memory. `loss_bits`: transformers and autocast widen logits to 32, DeepSpeed's
+    16-bit engines do not. `fused_loss`: logits are never held whole. `checkpoint_states`: two of a
+    layer with transformers, one with torch's own checkpoints. `fused_attention`: the score matrix
+    is never written out. `step_at_once`: gradients live until the optimiser's step.
     """
 
     method: Method
@@ -80,7 +82,9 @@ class Setup:
     rest_bytes: float = 4
     trained_bits: Literal[16, 32] = 32
     optimiser: Literal["adamw", "adamw-8bit", "paged"] = "adamw"
+    loss_bits: Literal[16, 32] = 32
     fused_loss: bool = False
+    checkpoint_states: int = 2
     fused_attention: bool = True
     trains_embeddings: bool = False
     step_at_once: bool = True
@@ -146,8 +150,10 @@ def memory(
     if stage == 3 and devices > 1 and trained:
         # Two layers are whole at a time, the one at work and the one that is fetched; the
         # embeddings are one piece.
-        piece = max(2 * facts.layer_parameters, facts.embedding_parameters)
-        parts["gathered weights"] = piece * STORED_BYTES["bf16"]
+        each = STORED_BYTES[setup.stored]
+        rest = min(2, setup.rest_bytes) if setup.stored in QUANTISED else each
+        layers = 2 * facts.layer_parameters * each
+        parts["gathered weights"] = max(layers, facts.embedding_parameters * rest)
     found = Memory({k: v for k, v in parts.items() if v}, moments)
     return Memory(found.parts, moments, context_bytes + HOLES_SHARE * found.tensors)
 
@@ -208,16 +214,18 @@ def score_bytes(facts: ModelFacts, setup: Setup) -> float:
 
 
 def kept_bytes(facts: ModelFacts, setup: Setup) -> float:
-    """What all layers keep until the way back: everything, or with checkpointing two hidden
-    states each (2·L·t·h·g)."""
+    """What all layers keep until the way back: everything, or with checkpointing a hidden state
+    or two each (2·L·t·h·g)."""
     if setup.checkpointing:
-        return 2 * facts.layers * setup.batch * setup.seq * facts.width * 2
+        states = setup.checkpoint_states * facts.layers
+        return states * setup.batch * setup.seq * facts.width * 2
     scores = KEPT_SCORES * score_bytes(facts, setup)
     return facts.layers * (layer_bytes(facts, setup) + scores)
 
 
 def _moments(facts: ModelFacts, setup: Setup) -> dict[str, float]:
-    loss = LOSS_BYTES * setup.batch * setup.seq * facts.vocabulary
+    logits = setup.batch * setup.seq * facts.vocabulary * setup.loss_bits / 8
+    loss = LOSS_COPIES * logits
     moments = {"loss": loss / LOSS_CHUNKS if setup.fused_loss else loss}
     if setup.checkpointing:
         scores = LIVE_SCORES * score_bytes(facts, setup)
