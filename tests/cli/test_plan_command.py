@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+
+from steelyard.cli.plan import duration
+from steelyard.training.planner import GPUS, KNOWN, METHODS
 
 QLORA = ("plan", "--model", "llama-2-7b", "--method", "qlora", "--seq", "2048", "--checkpointing")
 
@@ -32,6 +36,14 @@ def test_what_does_not_fit_is_an_answer_with_what_would_change_it(folder, steely
     assert ran.out.strip().startswith("does not fit: Llama-3.1-70B (70.6B), full, needs ")
     assert "What would change it:" in ran.out
     assert "--gpus" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(0, "0 s"), (0.0025, "9 s"), (0.45, "27 min"), (30, "30 h"), (200, "8.3 days")],
+)
+def test_times_are_said_in_the_unit_that_reads_best(hours, said):
+    assert duration(hours) == said
 
 
 def test_json_says_the_same(folder, steelyard):
@@ -63,7 +75,7 @@ def test_serving_shows_keys_and_values_and_no_hours(folder, steelyard):
     assert ran.code == 0
     [row] = [line for line in ran.out.splitlines() if line.startswith("keys and values")]
     assert row.split()[-1] == f"{8 * 512 * 128 * 1024 / 1e9:.2f}"
-    assert "Hours are for" not in ran.out
+    assert "Times are for" not in ran.out
 
 
 @pytest.mark.parametrize(
@@ -110,3 +122,13 @@ def test_a_damaged_gguf_is_refused_with_its_path(folder, steelyard):
     ran = steelyard("plan", "--model", "x.gguf")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("error: x.gguf: cannot be read as a .gguf model")
+
+
+def test_every_gpu_known_model_and_method_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
+    for name in (*KNOWN, *METHODS):
+        assert f"`{name}`" in page
+    for device in GPUS.values():
+        assert device.peak_flops is not None
+        row = (device.memory_bytes / 1e9, device.peak_flops / 1e12, device.usd_per_hour)
+        assert f"| `{device.name}` | {row[0]:.1f} | {row[1]:.0f} | {row[2]:.2f} |" in page

@@ -7,7 +7,6 @@ from typing import Annotated, Literal, cast
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -91,15 +90,16 @@ def print_plan(console: Console, made: Plan) -> None:
         console.print(Text("\nWhat would change it:", style="bold"))
         for remedy in first.remedies:
             fits = "fits" if remedy.fits else "does not fit"
-            line = f"· {remedy.change}: {gigabytes(remedy.bytes_then)}, {fits}"
+            shared = "" if remedy.stage == "none" else f" ({remedy.stage})"
+            line = f"· {remedy.change}: {remedy.bytes_then / 1e9:,.1f} GB, {fits}{shared}"
             console.print(Text(line, style="" if remedy.fits else "dim"))
     tokens = made.work.tokens(made.setup)
     note = (
-        f"Hours are for {made.work.rows:,} rows × {made.work.epochs} epochs × {made.setup.seq:,} "
+        f"Times are for {made.work.rows:,} rows × {made.work.epochs} epochs × {made.setup.seq:,} "
         f"tokens = {tokens:,} tokens. First line: {first.speed_source}."
     )
     if made.setup.method != "serve":
-        console.print(Padding(Text(note, style="dim"), (1, 0, 0, 0)))
+        console.print(Text(f"\n{note}", style="dim"))
     console.print()
 
 
@@ -121,7 +121,7 @@ def devices_table(made: Plan) -> Table:
     """A row for each kind of device: how many, how full, how long, how much."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("device", no_wrap=True)
-    for name in ("needed", "planned", "GB of each", "sharing", "most rows", "hours", "USD"):
+    for name in ("needed", "planned", "GB of each", "sharing", "most rows", "time", "USD"):
         table.add_column(name, justify="right", no_wrap=True)
     for option in made.options:
         device = option.device
@@ -132,17 +132,21 @@ def devices_table(made: Plan) -> Table:
             f"{option.memory.total / 1e9:,.1f} / {device.memory_bytes / 1e9:,.1f}",
             option.stage,
             str(option.largest_batch),
-            "" if option.hours is None else f"{option.hours:,.2g}",
+            "" if option.hours is None else duration(option.hours),
             money(option.usd),
             style=None if option.fits else "dim",
         )
     return table
 
 
-def gigabytes(size: float) -> str:
-    """Bytes in words.
+def duration(hours: float) -> str:
+    """Hours in the unit that reads best.
 
-    >>> gigabytes(21.34e9)
-    '21.3 GB'
+    >>> duration(0.0025), duration(0.45), duration(30), duration(200)
+    ('9 s', '27 min', '30 h', '8.3 days')
     """
-    return f"{size / 1e9:,.1f} GB"
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    if hours < 2:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:,.1f} days"

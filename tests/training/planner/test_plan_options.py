@@ -154,6 +154,7 @@ def test_remedies_come_in_order_with_true_numbers():
         remedy.fits == (remedy.bytes_then <= A100.memory_bytes) for remedy in option.remedies
     )
     assert option.remedies[-1].fits
+    assert (option.hours, option.usd, option.tokens_per_second) == (None, None, None)
 
 
 def test_what_changes_no_result_ends_with_the_first_that_fits():

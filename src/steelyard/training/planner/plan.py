@@ -46,8 +46,8 @@ class Option:
 
     `setup` is what was asked for as that device does it. `needed` is the smallest number that
     fits, None where none does; `stage` is how the model is shared (`STAGES`), and `by_stage` has
-    the bytes of every way. `tokens_per_second`, `hours` and `usd` are None where the speed is not
-    known or nothing is trained; `speed_source` says where it comes from.
+    the bytes of every way. `tokens_per_second`, `hours` and `usd` are None where it does not fit,
+    nothing is trained or the speed is not known; `speed_source` says where that comes from.
     """
 
     device: Device
@@ -146,7 +146,7 @@ def _option(
     shown = stages(count)[-1] if stage is None else stage
     each, speed_source = _flops(setup, device, flops_here)
     speed = None if each is None else count * each / training_flops(facts, setup)
-    known = speed is not None and setup.method != "serve"
+    known = speed is not None and setup.method != "serve" and stage is not None
     hours = work.tokens(setup) / speed / 3600 if known and speed else None
     return Option(
         device=device,

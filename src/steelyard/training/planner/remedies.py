@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from steelyard.training.planner.devices import Device
 from steelyard.training.planner.facts import ModelFacts
 from steelyard.training.planner.fitting import (
+    STAGES,
     devices_needed,
     largest_batch,
     longest_rows,
@@ -20,11 +21,12 @@ from steelyard.training.planner.memory import QUANTISED, TRAINING, Setup
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A change, what each device must then hold, and whether that fits."""
+    """A change, what each device must then hold, whether that fits, and how it is shared."""
 
     change: str
     bytes_then: float
     fits: bool
+    stage: str
 
 
 def remedies(facts: ModelFacts, setup: Setup, device: Device, count: int) -> tuple[Remedy, ...]:
@@ -36,7 +38,7 @@ def remedies(facts: ModelFacts, setup: Setup, device: Device, count: int) -> tup
         stage = mildest_stage(facts, changed, device, number)
         shown = stages(number)[-1] if stage is None else stage
         need = on_device(facts, changed, device, number, shown)
-        return Remedy(change, need.total, stage is not None)
+        return Remedy(change, need.total, stage is not None, STAGES[shown])
 
     found: list[Remedy] = []
     for change, changed in _same_result(facts, setup, device, count):
