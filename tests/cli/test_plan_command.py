@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from steelyard.cli.plan import duration
 from steelyard.training.planner import GPUS, KNOWN, METHODS
 
+ROOT = Path(__file__).parents[2]
 QLORA = ("plan", "--model", "llama-2-7b", "--method", "qlora", "--seq", "2048", "--checkpointing")
 
 
@@ -124,8 +126,27 @@ def test_a_damaged_gguf_is_refused_with_its_path(folder, steelyard):
     assert ran.err.startswith("error: x.gguf: cannot be read as a .gguf model")
 
 
+def documented() -> list[tuple[str, str]]:
+    """The commands of the page that are shown with what they print."""
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    blocks = re.findall(
+        r"```console\n\$ (steelyard plan [^\n]*)\n\n(.*?)```", text, flags=re.DOTALL
+    )
+    return list(blocks)
+
+
+@pytest.mark.parametrize(("command", "shown"), documented())
+def test_the_page_shows_what_the_command_prints(folder, steelyard, command, shown):
+    ran = steelyard(*command.split()[1:])
+    assert [line.rstrip() for line in ran.out.strip().splitlines()] == shown.strip().splitlines()
+
+
+def test_both_claims_are_shown():
+    assert len(documented()) == 2
+
+
 def test_every_gpu_known_model_and_method_is_on_the_page():
-    page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
     for name in (*KNOWN, *METHODS):
         assert f"`{name}`" in page
     for device in GPUS.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.errors import InputError
+from steelyard.models.processor import processor_name
 from steelyard.training.planner import GPUS, KNOWN, Device, Setup, Work, make_plan, parse_device
 from steelyard.training.planner.devices import machine_memory_bytes, this_machine
 from steelyard.training.planner.fitting import (
@@ -232,3 +234,25 @@ def test_this_machine_trains_with_a_loss_that_never_holds_all_logits(monkeypatch
         assert (adapted.fused_loss, adapted.stored) == (True, stored)
     asked = Setup("lora", seq=9)
     assert A100.adapted(asked) is asked
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("echo 'NVIDIA H100 80GB HBM3, 81559'", ("NVIDIA H100 80GB HBM3", 81_559 * 2**20)),
+        ("echo 'No devices were found'; exit 6", None),
+        ("true", None),
+    ],
+)
+def test_this_machine_is_its_gpu_where_the_driver_names_one(tmp_path, monkeypatch, said, expected):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{said}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    device = this_machine()
+    if expected is None:
+        assert device.memory_bytes == machine_memory_bytes()
+        assert device.words.endswith(processor_name())
+    else:
+        assert (device.words, device.memory_bytes) == expected
+        assert device.own_type == "bf16"

@@ -188,6 +188,8 @@ def sentence(facts: ModelFacts, option: Option) -> str:
     if option.fits:
         shared = "" if option.stage == "none" else f", shared by {option.stage}"
         alone = f"; {option.needed} would do" if option.needed != option.count else ""
+        if option.needed == option.count > 1:
+            alone = ", the fewest that will do"
         each = need if option.count == 1 else f"{need} on each"
         return f"fits: {what}, takes {each} of {where}{shared}{alone}"
     said = f"does not fit: {what}, needs {need} on {'each of ' * (option.count > 1)}{where}"
