@@ -17,7 +17,8 @@ from steelyard.errors import InputError, unknown
 from steelyard.models.processor import multiplies_bfloat16, processor_name
 from steelyard.training.planner.memory import CONTEXT_BYTES, Setup
 
-PROCESS_BYTES = 0.8e9  # Python with torch and transformers loaded. Source: ours, see docs/log
+# Python, torch, and freed memory that is kept. Source: ours, docs/log/2026-11-26-planner.md
+PROCESS_BYTES = 1.2e9
 USD_PER_MACHINE_HOUR = 0.10  # as in a task without [limits]. Source: docs/task-file.md
 THIS = "this"
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
