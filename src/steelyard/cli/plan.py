@@ -81,7 +81,8 @@ def print_plan(console: Console, made: Plan) -> None:
     """The sentence, where the memory goes, the devices, and what to change."""
     first = made.options[0]
     console.print()
-    console.print(Text(made.sentence, style=f"bold {'green' if made.fits else 'red'}"))
+    colour = "green" if made.fits else "red"
+    console.print(Text(made.sentence, style=f"bold {colour}"), soft_wrap=True)
     console.print()
     console.print(memory_table(first))
     console.print()
