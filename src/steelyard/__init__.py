@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
     from steelyard.errors import SteelyardError
-    from steelyard.lifecycle import weigh
+    from steelyard.lifecycle import check, weigh
+    from steelyard.measure.compare import compare
     from steelyard.tasks import load_task
 
 __version__ = "0.1.0"
@@ -30,6 +31,8 @@ _PLACES = {
     "Trial": "core",
     "Verdict": "core",
     "SteelyardError": "errors",
+    "check": "lifecycle",
+    "compare": "measure.compare",
     "load_task": "tasks",
     "weigh": "lifecycle",
 }
@@ -44,6 +47,8 @@ __all__ = [
     "Task",
     "Trial",
     "Verdict",
+    "check",
+    "compare",
     "load_task",
     "weigh",
 ]
