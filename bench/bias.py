@@ -123,7 +123,7 @@ def winobias(rows: list[dict[str, Any]], backend: Any, number: int, rng: random.
     examples = [
         Example(
             id_,
-            f"{row['sentence']}\nWho is \"{row['pronoun']}\" in this sentence?",
+            f'{row["sentence"]}\nWho is "{row["pronoun"]}" in this sentence?',
             row["referent"].lower(),
             row["pair"],
             metadata={"stereotype": row["stereotype"], "type": str(row["type"])},

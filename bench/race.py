@@ -112,9 +112,7 @@ def simulated(rng: np.random.Generator) -> Iterator[Table]:
 def stored(home: Path) -> Iterator[Table]:
     """Every task's newest complete table of dev scores in a home folder, read only."""
     database = home / "steelyard.db"
-    query = (
-        "SELECT task_hash, recipe, key FROM trial WHERE split = 'dev' ORDER BY created_at"
-    )
+    query = "SELECT task_hash, recipe, key FROM trial WHERE split = 'dev' ORDER BY created_at"
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         names = dict(connection.execute("SELECT task_hash, task_name FROM verdict"))
         trials: dict[str, dict[str, str]] = defaultdict(dict)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
     from steelyard.errors import SteelyardError
-    from steelyard.lifecycle import check, weigh
+    from steelyard.lifecycle.checking import check
+    from steelyard.lifecycle.weigh import weigh
     from steelyard.measure.compare import compare
     from steelyard.tasks import load_task
 

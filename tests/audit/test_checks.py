@@ -167,12 +167,12 @@ def test_confident_learning_by_hand():
 
 
 def test_planted_wrong_labels_are_found_and_a_clean_set_has_few():
-    rows = tickets(240)
-    wrong = set(random.Random(3).sample(range(240), 18))
+    rows = tickets(180)
+    wrong = set(random.Random(3).sample(range(180), 14))
     other = {"billing": "login", "login": "shipping", "shipping": "billing"}
     planted = [(t, other[y]) if n in wrong else (t, y) for n, (t, y) in enumerate(rows)]
     found = {int(s.row.id.split("-")[1]) for s in suspects(sheet_of(planted))}
-    assert len(found & wrong) >= 16
+    assert len(found & wrong) >= 12
     assert len(found - wrong) <= 4
     told = wrong_labels(sheet_of(planted))
     assert codes(told) == [("severe", "likely-wrong-labels")]

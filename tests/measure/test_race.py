@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.errors import TrialError
@@ -44,6 +44,7 @@ def test_a_margin_is_what_the_difference_must_exceed():
 # ---------------------------------------------------------------- properties
 
 
+@settings(max_examples=30)
 @given(differences)
 def test_p_values_lie_in_0_to_1_and_never_rise(seen):
     p = anytime_p_values(seen)
@@ -51,16 +52,19 @@ def test_p_values_lie_in_0_to_1_and_never_rise(seen):
     assert (np.diff(p) <= 0).all()
 
 
+@settings(max_examples=30)
 @given(differences)
 def test_the_final_wealth_does_not_depend_on_the_order(seen):
     assert log_wealth(seen)[-1] == pytest.approx(log_wealth(seen[::-1])[-1], abs=1e-9)
 
 
+@settings(max_examples=30)
 @given(differences, st.floats(0.01, 0.5))
 def test_a_larger_margin_is_never_shown_more_easily(seen, margin):
     assert log_wealth(seen, margin=margin)[-1] <= log_wealth(seen)[-1] + 1e-9
 
 
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from([-1.0, 1.0]), min_size=3, max_size=8))
 def test_a_fair_bet_neither_gains_nor_loses_on_average(head):
     """What comes next is fair, so the mean of the two futures is the present."""

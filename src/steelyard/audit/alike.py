@@ -17,10 +17,12 @@ import numpy as np
 
 from steelyard.knowledge.minhash import Hashes, MinHash
 
-SHINGLE = 4  # letters. Source: ours, docs/log/2026-11-26-compare-and-check.md, as the next two
-SIMILARITY = 0.6  # of the weights of both sets together, the share that they have in common
+# Source of the next four: ours, measured in docs/log/2026-11-26-compare-and-check.md.
+SHINGLE = 4  # letters
+SIMILARITY = 0.5  # of the weights of both sets together, the share that they have in common
+SURE = 0.7  # below, short questions on one matter are alike too without being copies
 COMMON_SHARE = 0.1  # a run that so many texts have finds no candidates
-# 95 % of the pairs whose rarer runs resemble each other by 0.6 are looked at: 1 − (1 − 0.6^4)^20.
+# 94 % of the pairs whose rarer runs resemble each other by 0.6 are looked at: 1 − (1 − 0.6^4)^20.
 BANDS, ROWS = 20, 4
 CROWD = 30  # texts of one band that a further one is compared with. Source: ours
 LEAST_SHINGLES = 8  # a text with fewer rare runs is looked up by all it has

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from steelyard.audit.alike import SURE
 from steelyard.audit.personal import Redactor
 from steelyard.audit.sheet import Sheet
 from steelyard.core import Json
@@ -75,15 +76,15 @@ def write_clean(sheet: Sheet, folder: Path) -> list[Change]:
 def dropped(sheet: Sheet) -> dict[str, Change]:
     """The rows to leave out, by where they stand, and why.
 
-    Where the splits are given, near copies matter across them only; where they are to be drawn,
-    any two could end in different ones.
+    Only sure near copies are. Where the splits are given, they matter across them only; where they
+    are to be drawn, any two could end in different ones.
     """
     found: dict[str, Change] = {
         copy.where: {"action": "dropped", "why": "copy", "of": copy.of} for copy in sheet.copies
     }
     near: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
     for a, b, alike in sheet.pairs:
-        if not sheet.splits_are_given or a.split != b.split:
+        if alike >= SURE and (not sheet.splits_are_given or a.split != b.split):
             near[a.id].append((b.id, alike))
             near[b.id].append((a.id, alike))
     kept: set[str] = set()
@@ -132,9 +133,7 @@ def _redacted(
             continue
         values[column], used = redactor.redact_json(value)
         if used:
-            changes.append(
-                {"where": row.where, "action": "redacted", "column": column, "as": used}
-            )
+            changes.append({"where": row.where, "action": "redacted", "column": column, "as": used})
     return values, changes
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from steelyard.audit.alike import normal
+from steelyard.audit.alike import SURE, normal
 from steelyard.audit.findings import Finding, Severity, percent
 from steelyard.audit.sheet import Pair, Placed, Sheet
 from steelyard.core import Split, digest
@@ -32,7 +32,7 @@ def copies(sheet: Sheet) -> list[Finding]:
                 "once.",
                 "Nothing: they are left out. If they were measured, and not copied by mistake, "
                 "frequent inputs matter more to you than they do here.",
-                tuple(copy.where for copy in within),
+                tuple(sheet.place(copy.where) for copy in within),
             )
         )
     if across:
@@ -45,7 +45,7 @@ def copies(sheet: Sheet) -> list[Finding]:
                 f"{count(len(across), 'row')} also stand in another split ({ways}) and were "
                 "dropped from the one that learns.",
                 "Look how the splits were made: near copies may have slipped through as well.",
-                tuple(copy.where for copy in across),
+                tuple(sheet.place(copy.where) for copy in across),
             )
         )
     return findings
@@ -65,7 +65,7 @@ def near(sheet: Sheet) -> list[Finding]:
                 "near-copies",
                 f"{count(len(rows), 'row')} ({shares}) have a near copy in their own split, such "
                 f"as {_example(within)}.",
-                'If they come from one source, name its column as [data] group, so that they '
+                "If they come from one source, name its column as [data] group, so that they "
                 "count as one observation.",
                 rows,
                 {"pairs": _shown(within)},
@@ -88,8 +88,9 @@ def conflicts(sheet: Sheet) -> list[Finding]:
     if not at_odds:
         return []
     rows = [row for rows in at_odds for row in rows]
-    one, two = at_odds[0][0], next(
-        row for row in at_odds[0] if row.example.target != at_odds[0][0].example.target
+    one, two = (
+        at_odds[0][0],
+        next(row for row in at_odds[0] if row.example.target != at_odds[0][0].example.target),
     )
     share = len(rows) / len(sheet.rows)
     return [
@@ -121,18 +122,20 @@ def _leaking(sheet: Sheet, split: Literal["dev", "test"], pairs: Sequence[Pair])
     if not rows:
         return []
     size = len(sheet.examples(split))
-    severity: Severity = "severe" if len(rows) >= SEVERE_SHARE * size else "warning"
+    sure = {pair[1].id for pair in leaking if pair[2] >= SURE}
+    severity: Severity = "severe" if len(sure) > SEVERE_SHARE * size else "warning"
     return [
         Finding(
             severity,
             f"near-copies-in-{split}",
             f"{count(len(rows), 'row')} of {split} ({percent(len(rows), size)}) are nearly the "
-            f"same as one of {' or '.join(before)}, such as {_example(leaking)}. What was learned "
-            "by heart scores there.",
+            f"same as one of {' or '.join(before)}, {len(sure):,} of them surely "
+            f"(≥ {SURE:g} alike), such as {_example(leaking)}. What was learned by heart scores "
+            "there.",
             "Give rows of one source one [data] group, or write a copy without them: "
             "steelyard check --fix DIR.",
             rows,
-            {"pairs": _shown(leaking)},
+            {"surely": len(sure), "pairs": _shown(leaking)},
         )
     ]
 

@@ -82,11 +82,9 @@ def by_text(sheet: Sheet) -> list[Finding]:
     found: dict[str, str] = {}
     train = sheet.examples("train")
     for example in sheet.examples(*MEASURED):
-        runs = [run for run in _runs(example) if number[run] <= most]
-        if not runs:
-            continue
-        hits = Counter(place for run in runs for place in homes.get(run, ()))
-        if hits and hits.most_common(1)[0][1] >= CONTAINED * len(runs):
+        own = [run for run in _runs(example) if number[run] <= most]
+        hits = Counter(place for run in own for place in homes.get(run, ()))
+        if hits and hits.most_common(1)[0][1] >= CONTAINED * len(own):
             found[example.id] = train[hits.most_common(1)[0][0]].id
     if not found:
         return []

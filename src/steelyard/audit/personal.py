@@ -4,8 +4,8 @@
 
 Numbers that carry check digits are believed only when these are right, and bare digits only
 beside a word that says what they are. Names are found by what stands before them ("Dear", "my
-name is", a title) or by a common given name; others are missed, and a page like
-docs/check.md says how many.
+name is", a title), by a common given name, or because an e-mail address in the same text has the
+surname; others are missed, and docs/log/2026-11-26-compare-and-check.md says how many.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from steelyard.tasks.wording import count
 
 Span = tuple[int, int]
 LOOK_BACK = 30  # letters before bare digits, where a word says what they are. Source: ours
+LEAST_SURNAME = 4  # letters, to be looked for in an e-mail address. Source: ours
 NUMBERS = ("card", "iban", *NATIONAL)  # what nobody should train on. Source: ours
 
 
@@ -151,8 +152,9 @@ _CALL = re.compile(
     r"whatsapp|sms|dial|reach (?:me|us) (?:at|on))\W*(?:\w+\W+){0,2}$",
     re.I,
 )
-_OTHER = re.compile(rf"{_DATE.pattern}|000.*|\d{{3}}-\d{{2}}-\d{{4}}")  # a date, no SSN that is one
-_US = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}")
+_ABROAD = re.compile(r"\(?(?:\+|00(?=\d{1,3}[ ()./-]))[1-9]")  # not 0012345678905, an article
+_TRUNK = re.compile(r"\(?0[1-9](?:[ ()./-]*\d){7,9}$")  # a national number of 9 to 11 digits
+_US = re.compile(r"(?:1[ .-]?)?(?:\(\d{3}\) ?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}")
 
 
 def _emails(text: str) -> Iterator[Span]:
@@ -209,14 +211,12 @@ def _shape(kind: str) -> re.Pattern[str]:
 def _phones(text: str) -> Iterator[Span]:
     for match in _PHONE.finditer(text):
         found = match[0]
-        if not 7 <= len(digits(re.split(r"x|ext", found)[0])) <= 15 or _OTHER.fullmatch(found):
+        if not 7 <= len(digits(re.split(r"x|ext", found)[0])) <= 15 or _DATE.fullmatch(found):
             continue
         said = _CALL.search(text[: match.start()][-LOOK_BACK:]) is not None
-        separated = len(re.split(r"[ ()./-]+", found.strip("+"))) >= 3
-        international = found.lstrip("(").startswith(("+", "00"))
-        national = found.lstrip("(").startswith("0") and separated
-        if international or said or national or _US.match(found):
-            yield match.span()
+        bare = found if ")" in found else found.lstrip("(")
+        if said or any(shape.match(bare) for shape in (_ABROAD, _TRUNK, _US)):
+            yield match.end() - len(bare), match.end()
 
 
 _WORD = r"[A-ZÀ-ÖØ-Þ][\w’'-]*[a-zß-ÿ]"
@@ -232,6 +232,10 @@ _SAYS = (
 _AFTER = re.compile(rf"(?:{_TITLES}|(?i:{_SAYS}))(?P<name>{_NAME})")
 _FULL = re.compile(
     rf"(?<![\w’'-])(?P<name>(?P<given>{_WORD}) (?:[A-Z]\. )?{_WORD}(?:-{_WORD})?)(?![\w’'-])"
+)
+# Overlapping pairs: after each first word, the second is looked at again.
+_TWO_WORDS = re.compile(
+    r"(?<![\w’'-])(?P<first>[A-ZÀ-ÖØ-Þ][\w’'-]+)(?= (?P<last>[A-ZÀ-ÖØ-Þ][\w’'-]+)(?![\w’'-]))"
 )
 
 
@@ -252,6 +256,11 @@ def _names(text: str) -> Iterator[Span]:
     for match in _FULL.finditer(text):
         if match["given"].casefold() in _given_names():
             yield match.span("name")
+    addresses = [text[start:end].partition("@")[0].casefold() for start, end in _emails(text)]
+    for match in _TWO_WORDS.finditer(text) if addresses else ():
+        surname = match["last"].casefold()
+        if len(surname) >= LEAST_SURNAME and any(surname in address for address in addresses):
+            yield match.start("first"), match.end("last")
 
 
 # The surest first: what one has found is no other's.

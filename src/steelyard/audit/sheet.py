@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,6 +51,11 @@ class Sheet:
     def splits_are_given(self) -> bool:
         """Whether the user made the splits, not us."""
         return self.spec is not None and "all" not in self.spec.data.files
+
+    def place(self, where: str) -> str:
+        """A `file:line` as messages show it: from the task file's folder on."""
+        folder = "" if self.spec is None else f"{self.spec.path.absolute().parent}{os.sep}"
+        return where.removeprefix(folder)
 
     @cached_property
     def pairs(self) -> list[Pair]:

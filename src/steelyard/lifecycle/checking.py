@@ -90,7 +90,7 @@ def check(
         task_hash=task.hash,
         splits={split: len(task.split(split)) for split in SPLITS},
         findings=in_order(found),
-        places={id_: where for id_, where in sheet.wheres.items() if id_ in evidence},
+        places={id_: sheet.place(at) for id_, at in sheet.wheres.items() if id_ in evidence},
         cleaned=fix,
         num_changes=len(changes),
     )

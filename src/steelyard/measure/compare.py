@@ -1,8 +1,8 @@
 """Any two or more systems, from files of their scores: the statistics of the verdict.
 
-    a.jsonl ┐
-    b.jsonl ┼ the same examples ─→ each pair compared ─→ Holm over all pairs ─→ sentences
-    c.jsonl ┘
+a.jsonl ┐
+b.jsonl ┼ the same examples ─→ each pair compared ─→ Holm over all pairs ─→ sentences
+c.jsonl ┘
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ def _overall(
 ) -> str:
     """The highest, and which of the others are shown to be lower."""
     best = max(means, key=lambda name: means[name][0])
-    lower, level = [], []
+    lower: list[str] = []
+    level: list[str] = []
     for comparison in comparisons:
         if best in (comparison.a, comparison.b):
             other = comparison.b if comparison.a == best else comparison.a

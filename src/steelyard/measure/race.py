@@ -99,8 +99,9 @@ def race(
     """Measure all recipes on one example after the other and drop who is shown to be lower.
 
     A recipe is dropped when another, still running, is shown to be more than `margin` higher.
-    With probability `confidence` no recipe is dropped that is not, whatever the number of looks
-    and of recipes: each of the ordered pairs has an equal share of the error.
+    However often one looks, a recipe that no other is that much better than is dropped in at most
+    half of the share 1 − confidence of all studies (each of the others has an equal share of it),
+    so that of two equal recipes one is dropped in at most 1 − confidence.
 
     The examples must come in random order. The last recipe left runs on: what it scores is wanted.
 
@@ -114,7 +115,7 @@ def race(
     else:
         table = per_group(scores, groups)
         sizes = np.bincount(_numbers(groups))
-    bar = math.log(recipes * (recipes - 1) / (1 - confidence))
+    bar = math.log(2 * (recipes - 1) / (1 - confidence))
     crossed = np.full((recipes, recipes), table.shape[1], dtype=np.int64)  # by row, over column
     for a in range(recipes):
         for b in range(recipes):
