@@ -426,7 +426,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The paired difference `a − b` of mean scores on one split.
+    """The paired difference `a − b` of mean scores on one split (None: rows of files).
 
     `interval` has the verdict's confidence; `p_adjusted` is Holm-corrected over all comparisons
     of the verdict on that split.
@@ -434,7 +434,7 @@ class Comparison:
 
     a: str
     b: str
-    split: Split
+    split: Split | None
     difference: float
     interval: tuple[float, float]
     p_adjusted: float

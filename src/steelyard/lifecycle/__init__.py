@@ -1,6 +1,7 @@
 """The verbs, over the store."""
 
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
+from steelyard.lifecycle.checking import Audit, check
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
@@ -9,8 +10,10 @@ from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
     "DEFAULT_HOME",
+    "Audit",
     "Files",
     "Home",
+    "check",
     "chosen_system",
     "find_verdict",
     "json_text",
