@@ -175,7 +175,7 @@ def test_planted_wrong_labels_are_found_and_a_clean_set_has_few():
     assert len(found & wrong) >= 12
     assert len(found - wrong) <= 4
     told = wrong_labels(sheet_of(planted))
-    assert codes(told) == [("severe", "likely-wrong-labels")]
+    assert codes(told) == [("warning", "likely-wrong-labels")]
     first = told[0].figures["suspects"][0]
     assert first["suggested"] != first["target"]
     assert len(suspects(sheet_of(rows))) <= 5

@@ -128,7 +128,8 @@ def _leaking(sheet: Sheet, split: Literal["dev", "test"], pairs: Sequence[Pair])
         Finding(
             severity,
             f"near-copies-in-{split}",
-            f"{count(len(rows), 'row')} of {split} ({percent(len(rows), size)}) are nearly the "
+            f"{count(len(rows), 'row')} of {split} ({percent(len(rows), size)}) "
+            f"{'is' if len(rows) == 1 else 'are'} nearly the "
             f"same as one of {' or '.join(before)}, {len(sure):,} of them surely "
             f"(≥ {SURE:g} alike), such as {_example(leaking)}. What was learned by heart scores "
             "there.",

@@ -26,7 +26,6 @@ from steelyard.tasks.wording import count
 FOLDS = 5
 LEAST_ROWS = 5  # of a label, so that four folds hold some. Source: ours
 MOST_ROWS = 20_000  # predicted in about a minute on one core. Source: ours
-SEVERE_SHARE = 0.05  # Northcutt et al. 2021b (2103.14749): 3.4 % of usual test sets are wrong
 NUM_SHOWN = 50
 
 
@@ -48,7 +47,7 @@ def wrong_labels(sheet: Sheet) -> list[Finding]:
     measured = sum(suspect.row.split != "train" for suspect in found)
     return [
         Finding(
-            "severe" if len(found) >= SEVERE_SHARE * len(sheet.rows) else "warning",
+            "warning",  # half of them may be right, so that no build should stop at them
             "likely-wrong-labels",
             f"{count(len(found), 'label')} ({percent(len(found), len(sheet.rows))}) are likely "
             f"wrong, {measured:,} of them in dev and test; the likeliest is {first.row.id}: "

@@ -95,8 +95,8 @@ def by_text(sheet: Sheet) -> list[Finding]:
         Finding(
             severity,
             "text-in-train",
-            f"{count(len(found), 'row')} of dev and test ({percent(len(found), size)}) stand word "
-            f"for word, or nearly, in a training input, such as {first} in {other}.",
+            f"A training input has, word for word or nearly, {count(len(found), 'input')} of dev "
+            f"and test ({percent(len(found), size)}), such as {other} that of {first}.",
             "Give rows cut from one text one [data] group.",
             tuple(found),
             {"pairs": [list(pair) for pair in found.items()]},
