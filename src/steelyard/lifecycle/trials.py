@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Recipe, RecipeReport, Row, Split, Task
+from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Task
 from steelyard.errors import StoreError, TrainingError
 from steelyard.lifecycle.events import Ended, Listener, Measured, Started, Training
 from steelyard.lifecycle.home import Home
+from steelyard.measure.diagnostics import diagnosed
 from steelyard.measure.grading import Grader
 from steelyard.measure.trial import OutOfTimeError, Price, measure, renewed
 from steelyard.measure.verdict import Weighed, checked, report
@@ -54,7 +55,8 @@ class Trials:
         try:
             self._check_time(f"the time limit came before {recipe.name} could start")
             built = self._build(recipe)
-            rows = self._measure(built, "dev")
+            examples = diagnosed(self.task.dev) if weighed.diagnostic else self.task.dev
+            rows = self._measure(built, "dev", examples)
             weighed = checked(
                 replace(
                     weighed,
@@ -74,7 +76,7 @@ class Trials:
 
     def on_test(self, weighed: Weighed) -> Weighed:
         """Measure a recipe on the sealed test as well."""
-        rows = self._measure(self._build(weighed.recipe), "test")
+        rows = self._measure(self._build(weighed.recipe), "test", self.task.test)
         return replace(weighed, rows={**weighed.rows, "test": rows})
 
     def report(self, weighed: Weighed) -> RecipeReport:
@@ -93,9 +95,8 @@ class Trials:
         )
         return build(recipe, self.task, workshop)
 
-    def _measure(self, built: Built, split: Split) -> list[Row]:
+    def _measure(self, built: Built, split: Split, examples: Sequence[Example]) -> list[Row]:
         recipe, database = built.system.recipe, self.home.database
-        examples = self.task.split(split)
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
         stored = database.rows(trial)
         price = self._price(recipe)
