@@ -1,6 +1,7 @@
 """Does answering as of the time that is asked about beat answering that ignores time?
 
     python bench/timeqa.py FOLDER                   some minutes on two cores
+    python bench/timeqa.py FOLDER --others 20
     python bench/timeqa.py FOLDER --rows 40 --json figures.json
 
 FOLDER holds questions about facts that change (train.jsonl: question, answers, gold_doc_ids, page)
@@ -14,8 +15,10 @@ in a temporary folder, as docs/task-file.md and docs/knowledge.md have it, and w
 
 Only questions of one range are taken, whose paragraphs answer no other question, and only where
 the page answers another one for another time. The dates of a paragraph are those of its question:
-they stand for what a keeper of documents knows of them. The other paragraphs of the pages have no
-dates. So the right time is in the dates alone, and the words of paragraphs that name years.
+they stand for what a keeper of documents knows of them. So the time that is asked about is in
+the dates alone, and perhaps in years that a paragraph names. With --others N there are up to N
+other paragraphs of each page too, without dates: what is then not found is mostly lost to these,
+which name the subject of the page while a dated one often does not.
 
 `rag` sees what held at the row's time, `undated-passages` all paragraphs whatever their dates, in
 the same search and prompt. The paired difference is what the dates bring.
@@ -43,7 +46,6 @@ from steelyard.tasks import load_task
 RECIPES = ("rag", "oracle-passages", "undated-passages")
 ROWS = 366  # all that there are
 SPLIT = (0.2, 0.5, 0.3)
-OTHERS = 20  # undated paragraphs of a page, at most
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _TIME = r"(?:([a-z]{3})[a-z]* )?(\d{4})"
 RANGE = re.compile(
@@ -106,7 +108,9 @@ def chosen(rows: Sequence[Mapping[str, Any]]) -> list[Dated]:
     return [one for one in found if of_group[one.row["group"]] > 1]
 
 
-def documents(rows: Sequence[Dated], corpus: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def documents(
+    rows: Sequence[Dated], corpus: Iterable[Mapping[str, Any]], num_others: int
+) -> list[dict[str, Any]]:
     """The paragraphs of the rows with their dates, and others of the same pages without."""
     when = {name: one for one in rows for name in one.row["gold_doc_ids"]}
     pages = {one.row["page"] for one in rows}
@@ -117,17 +121,18 @@ def documents(rows: Sequence[Dated], corpus: Iterable[Mapping[str, Any]]) -> lis
         if (one := when.get(paragraph["doc_id"])) is not None:
             own |= {"valid_from": one.first.isoformat(), "valid_to": one.last.isoformat()}
             found.append(own)
-        elif page in pages and others[page] < OTHERS and len(paragraph["text"].split()) > 7:
+        elif page in pages and others[page] < num_others and len(paragraph["text"].split()) > 7:
             others[page] += 1
             found.append(own)
     return found
 
 
-def prepare(source: Path, folder: Path, num_rows: int = ROWS) -> Path:
+def prepare(source: Path, folder: Path, num_rows: int = ROWS, *, num_others: int = 0) -> Path:
     """The task of these questions in an empty folder; its file comes back."""
     rows = chosen(knowledge_bases.read(source / "train.jsonl"))[:num_rows]
     _write(
-        folder / "paragraphs.jsonl", documents(rows, knowledge_bases.read(source / "corpus.jsonl"))
+        folder / "paragraphs.jsonl",
+        documents(rows, knowledge_bases.read(source / "corpus.jsonl"), num_others),
     )
     _write(
         folder / "questions.jsonl",
@@ -203,11 +208,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="with corpus.jsonl and train.jsonl")
     parser.add_argument("--rows", type=int, default=ROWS, help="of all splits together")
+    parser.add_argument("--others", type=int, default=0, help="paragraphs of a page without dates")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     print(rounds.machine())
     with tempfile.TemporaryDirectory() as folder:
-        task = load_task(prepare(options.folder, Path(folder), options.rows))
+        task = load_task(
+            prepare(options.folder, Path(folder), options.rows, num_others=options.others)
+        )
         verdict = weigh(task, home=Path(folder) / "home", recipes=RECIPES)
     rounds.save(options.json, [*print_verdict(verdict), *verdict.diagnostics])
 
