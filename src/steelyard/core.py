@@ -150,7 +150,8 @@ class Passage:
     """A piece of a document: `text` is the document's `text[start:end]`.
 
     `relevance` orders the passages of one search, larger first; its scale is that search's own.
-    `time` is when what it says began to hold, if the document says so.
+    `time` is when what it says began to hold, if the document says so. `also` are further
+    documents that say the same there, and for which this passage stands.
     """
 
     document: str
@@ -162,6 +163,7 @@ class Passage:
     page: int | None = None
     time: str | None = None
     relevance: float = 0.0
+    also: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -184,8 +186,9 @@ class Context:
     `passages` counts those shown: found by `search`, put in order by `rerank`, and none whose
     relevance, on the scale of what ranked them last, is under `relevance_floor`. Two values of
     `search` are no searches: `evidence` takes passages of the documents that hold the answer,
-    `random` takes any. `order` says at which end the best one stands; `best_last` is next to the
-    question.
+    `random` takes any. `as_of` says of which documents: of those that held when it was `asked`, or
+    of `any` time, whatever their dates. `order` says at which end the best one stands; `best_last`
+    is next to the question.
 
     `num_turns` counts the earlier turns and records of the user who asks: the `last` ones, or
     those `nearest` to the input. `budget_tokens` bounds the prompt; without it the model's own
@@ -199,6 +202,7 @@ class Context:
     search: Literal["lexical", "vector", "hybrid", "evidence", "random"] = "hybrid"
     rerank: Literal["none", "maxsim", "llm"] = "none"
     relevance_floor: float | None = None
+    as_of: Literal["asked", "any"] = "asked"
     order: Literal["best_last", "best_first"] = "best_last"
     history: Literal["none", "last", "nearest"] = "none"
     num_turns: int = 0
@@ -221,7 +225,8 @@ class Context:
         if self.passages:
             how = self.search if self.rerank == "none" else f"{self.search}, {self.rerank}"
             floor = "" if self.relevance_floor is None else f", from {self.relevance_floor:g}"
-            parts.append(f"{self.passages} passages ({how}{floor})")
+            dates = ", of any date" if self.as_of == "any" else ""
+            parts.append(f"{self.passages} passages ({how}{floor}{dates})")
         whole = " + ".join(parts)
         return whole if self.budget_tokens is None else f"{whole}, {self.budget_tokens} tokens"
 
@@ -318,12 +323,19 @@ class Query:
 class Source:
     """A passage as it stood in the prompt, perhaps with fewer of its sentences.
 
-    An answer's first source is the one that it cites as [1].
+    An answer's first source is the one that it cites as [1]. `also` are further documents that
+    say the same.
     """
 
     passage: str
     document: str
     text: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def documents(self) -> frozenset[str]:
+        """All documents that it comes from."""
+        return frozenset((self.document, *self.also))
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,6 +540,7 @@ class Verdict:
     hardware: str
     versions: Mapping[str, str]
     curves: tuple[Json, ...] = ()
+    diagnostics: tuple[Json, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from fake_tasks import example
 from steelyard.core import Answer, Source
-from steelyard.measure.grading import WAYS, Grader, abstains, citations, is_supported
+from steelyard.measure.grading import (
+    POSITIONS,
+    WAYS,
+    Grader,
+    abstains,
+    citations,
+    is_supported,
+    position,
+)
 from steelyard.measure.scorers import SCORERS
 
 UNKNOWN = "I do not know."
@@ -107,6 +115,63 @@ def test_nothing_is_recalled_where_nothing_is_looked_up_or_nothing_is_evidence()
     assert "recall" not in F1.grade(Answer("1888", "1888"), row).parts
     assert "recall" not in F1.grade(said("1888", "x"), example("e", "x", "1888")).parts
     assert "recall" not in F1.summarise([F1.grade(Answer("1888", "1888"), row)])
+
+
+def test_evidence_that_is_folded_into_another_document_is_recalled_with_that_one():
+    kept = Source("d1:0-9", "d1", "in 1888", also=("d2", "d3"))
+    row = replace(example("e", "x", "1888"), evidence=("d2", "d9"))
+    score = F1.grade(Answer("1888", "1888", sources=(kept,)), row)
+    assert score.parts["recall"] == 0.5
+    assert score.parts["position"] == "only"
+
+
+@pytest.mark.parametrize(
+    ("shown", "place"),
+    [
+        ("rxx", "first"),
+        ("xrx", "middle"),
+        ("xxr", "last"),
+        ("rx", "first"),
+        ("xr", "last"),
+        ("xxrx", "middle"),
+        ("r", "only"),
+        ("rr", "several"),
+        ("rxr", "several"),
+        ("xx", "absent"),
+        ("", "absent"),
+    ],
+)
+def test_the_right_passage_stands_in_one_place(shown, place):
+    sources = tuple(Source(f"{one}:0-1", one, "x") for one in shown)
+    assert position(sources, frozenset("r")) == place
+
+
+@given(st.lists(st.sampled_from("rsx"), max_size=6), st.integers(0, 9))
+def test_every_arrangement_has_one_place_and_other_passages_do_not_move_it(shown, more):
+    sources = [Source(f"{one}:0-1", one, "x") for one in shown]
+    place = position(sources, frozenset("rs"))
+    assert place in POSITIONS
+    assert (place == "absent") == (not {"r", "s"} & set(shown))
+    others = [Source("x:0-1", "x", "x")] * more
+    if place == "last":
+        assert position([*others, *sources], frozenset("rs")) == "last"
+
+
+def test_scores_are_told_by_where_the_right_passage_stood():
+    row = replace(example("e", "x", "1888"), evidence=("d1",))
+    last = replace(row, evidence=("d2",))
+    scores = [
+        F1.grade(said("1888", "a", "b"), row),
+        F1.grade(said("1889", "a", "b"), row),
+        F1.grade(said("1888", "a", "b"), last),
+        F1.grade(said("1888", "a", "b"), replace(row, evidence=("d7",))),
+        F1.grade(Answer("1888", "1888"), row),
+    ]
+    assert F1.summarise(scores)["position"] == {
+        "first": {"num_examples": 2, "score": 0.5},
+        "last": {"num_examples": 1, "score": 1.0},
+        "absent": {"num_examples": 1, "score": 1.0},
+    }
 
 
 # ---------------------------------------------------------------- citations

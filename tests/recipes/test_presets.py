@@ -18,6 +18,7 @@ TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
 JSON = make_task(TRAIN, Output("json", schema={"type": "object"}))
 TEXT = make_task(TRAIN, Output("text"))
+DOCUMENTS = Knowledge(documents=(Path("d"),))
 TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1")))
 
 
@@ -93,6 +94,16 @@ def test_diagnostics_run_last_with_the_plain_decoding_and_only_when_they_can_say
     assert [r.name for r in select(TEXT, ["shuffled-shot"])] == [*CONTROLS, "shuffled-shot"]
     assert set(DIAGNOSTICS) >= {"shuffled-shot"}
     assert all(is_one_of(r, DIAGNOSTICS) for r in select(TWO) if r.name.startswith("shuffled"))
+
+
+def test_ignoring_time_is_a_diagnostic_where_rows_have_times_and_there_are_documents():
+    timed = replace(TEXT, dev=(replace(TRAIN[0], time="2026-01-01"),))
+    assert "undated-passages" not in presets(timed)
+    assert "undated-passages" not in presets(replace(TEXT, knowledge=DOCUMENTS))
+    table = presets(replace(timed, knowledge=DOCUMENTS))
+    rag, undated = table["rag"].context, table["undated-passages"].context
+    assert undated == replace(rag, as_of="any")
+    assert (rag.as_of, str(undated)[-30:]) == ("asked", "3 passages (hybrid, of any date)"[-30:])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 A passage that says the same as an earlier one of its scope is folded into it. Two passages say
 the same if their words are equal but for case and punctuation; or if nearly all of their runs of
-three words are, and no number, name or negation differs. A scope is a tenant, a user, dates and
-metadata: what one question may see and another may not is never folded together.
+three words are, and no number, name or negation differs. A scope is a tenant, a user, dates,
+metadata and title: what one question may see and another may not is never folded together, nor what
+is about different things.
 """
 
 from __future__ import annotations

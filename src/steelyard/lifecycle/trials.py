@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Recipe, RecipeReport, Row, Split, Task
+from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Task
 from steelyard.errors import DoesNotFitError, StoreError, TrainingError
 from steelyard.lifecycle.events import Ended, Listener, Measured, Started, Training
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.planning import check_memory
+from steelyard.measure.diagnostics import diagnosed
 from steelyard.measure.grading import Grader
 from steelyard.measure.trial import OutOfTimeError, Price, measure, renewed
 from steelyard.measure.verdict import Weighed, checked, report
@@ -83,6 +84,11 @@ class Trials:
         built = self._build(recipe)
         return built, self._measure(built, split)
 
+    def _examples(self, recipe: Recipe, split: Split) -> Sequence[Example]:
+        """Those that a recipe is measured on: of a diagnostic, as many as explain the others."""
+        whole = self.task.split(split)
+        return diagnosed(whole) if is_one_of(recipe, DIAGNOSTICS) else whole
+
     def report(self, weighed: Weighed) -> RecipeReport:
         """A recipe's line of the league table."""
         return report(weighed, self.grader, self.task, confidence=CONFIDENCE, seed=self.seed)
@@ -101,7 +107,7 @@ class Trials:
 
     def _measure(self, built: Built, split: Split) -> list[Row]:
         recipe, database = built.system.recipe, self.home.database
-        examples = self.task.split(split)
+        examples = self._examples(recipe, split)
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
         stored = database.rows(trial)
         price = self._price(recipe)

@@ -21,12 +21,13 @@ from steelyard.core import (
 from steelyard.errors import InputError
 from steelyard.lifecycle.events import Listener, Planned
 from steelyard.lifecycle.home import DEFAULT_HOME, open_home
-from steelyard.lifecycle.looking import open_lookup, unseen
+from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
+from steelyard.measure.diagnostics import explain
 from steelyard.measure.grading import Grader
 from steelyard.measure.verdict import (
     Weighed,
@@ -81,6 +82,7 @@ def weigh(
     started = time.monotonic()
     with open_home(home) as opened:
         lookup = unseen(open_lookup(task, opened, chosen), task)
+        chosen, lookup = that_differ(chosen, lookup)
         trials = Trials(task, seed, opened, lookup, grader, listen, started, minutes)
         verdict = _Run(trials, amounts, families).weigh(chosen)
         key = digest([task.hash, seed, sorted(r.key + r.name for r in chosen)])
@@ -186,6 +188,12 @@ class _Run:
             hardware=hardware(),
             versions=versions(),
             curves=self._curves(weighed, named),
+            diagnostics=explain(
+                [candidate(w, task) for w in (*weighed, *diagnostics) if w.status == "finished"],
+                {example.id: example.group for example in task.dev},
+                confidence=CONFIDENCE,
+                seed=self.seed,
+            ),
         )
 
     def _curves(

@@ -2,7 +2,8 @@
 
     several targets   the best of their scores
     abstaining        right on a row that nothing answers, wrong on any other, with any scorer
-    passages          the share of the evidence that stood in the prompt (`recall`)
+    passages          the share of the evidence that stood in the prompt (`recall`), and where
+                      (`position`)
     citations         which of them point at a passage, and what that passage supports
 
 Only the first two decide the score; the others stand beside it.
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Answer, Example, Json, Score, Scorer, Task
+from steelyard.core import Answer, Example, Json, Score, Scorer, Source, Task
 from steelyard.knowledge.text import cited, split_sentences, without_marks
 from steelyard.measure.fields import share
 from steelyard.measure.normalise import as_text, bare_words, text
@@ -24,6 +25,10 @@ RIGHT = 0.5  # an answer of at least this score is counted as right. Source: our
 # A sentence is supported when this share of its words stands in the passages that it cites.
 # Source: the measure is K-Precision (Adlakha et al. 2023, arXiv:2307.16877); its cut is ours
 SUPPORTED = 0.8
+# Where the one passage of the evidence stood among those in the prompt; the last one is next to the
+# question. `only` is one that stood alone, `several` are passages of the evidence in more than one
+# place.
+POSITIONS = ("first", "middle", "last", "only", "several", "absent")
 WAYS = ("answered_right", "answered_wrong", "rightly_abstained", "wrongly_abstained")
 
 
@@ -60,8 +65,10 @@ class Grader:
             if way in ("rightly_abstained", "wrongly_abstained") or self._is_open(example):
                 score = replace(score, value=float(way == "rightly_abstained"))
         if answer.sources is not None and example.evidence:
-            found = {source.document for source in answer.sources}
-            more["recall"] = len(found & set(example.evidence)) / len(set(example.evidence))
+            evidence = frozenset(example.evidence)
+            found = frozenset[str]().union(*(source.documents for source in answer.sources))
+            more["recall"] = len(found & evidence) / len(evidence)
+            more["position"] = position(answer.sources, evidence)
         if self.cite and answer.sources is not None and not self._abstains(answer):
             more["citations"] = citations(answer)
         return replace(score, parts={**score.parts, **more}) if more else score
@@ -75,6 +82,7 @@ class Grader:
         recalls = [score.parts["recall"] for score in scores if "recall" in score.parts]
         if recalls:
             found["recall"] = sum(recalls) / len(recalls)
+            found["position"] = _by_position(scores)
         cites = [score.parts["citations"] for score in scores if "citations" in score.parts]
         if cites:
             found["citations"] = _summary(cites)
@@ -91,6 +99,29 @@ class Grader:
             return "rightly_abstained" if self._is_open(example) else "wrongly_abstained"
         right = score.value >= RIGHT and not self._is_open(example)
         return "answered_right" if right else "answered_wrong"
+
+
+def position(sources: Sequence[Source], evidence: frozenset[str]) -> str:
+    """One of `POSITIONS`: where the passage of the evidence stood in the prompt."""
+    right = [i for i, source in enumerate(sources) if source.documents & evidence]
+    if len(right) != 1:
+        return "several" if right else "absent"
+    if len(sources) == 1:
+        return "only"
+    return {0: "first", len(sources) - 1: "last"}.get(right[0], "middle")
+
+
+def _by_position(scores: Sequence[Score]) -> dict[str, Json]:
+    """How many answers had the right passage there, and their mean score."""
+    values: dict[str, list[float]] = {place: [] for place in POSITIONS}
+    for score in scores:
+        if "position" in score.parts:
+            values[score.parts["position"]].append(score.value)
+    return {
+        place: {"num_examples": len(own), "score": sum(own) / len(own)}
+        for place, own in values.items()
+        if own
+    }
 
 
 def abstains(said: str, sentence: str) -> bool:

@@ -131,7 +131,9 @@ class LanguageModelSystem:
         if not self.recipe.context.passages:
             return replace(answer, left_out=packed.left_out)
         shown = [p.content for p in packed.parts if p.kind == "passage"]
-        sources = tuple(Source(p.id, p.document, p.text) for p in shown if isinstance(p, Passage))
+        sources = tuple(
+            Source(p.id, p.document, p.text, p.also) for p in shown if isinstance(p, Passage)
+        )
         return replace(answer, sources=sources, left_out=packed.left_out)
 
     def _label(self, choice: LabelChoice) -> Answer:

@@ -178,12 +178,13 @@ def search(
     """The passages of a context for each query, best first; more of them to be reranked."""
     k = context.passages if context.rerank == "none" else max(RERANKED, context.passages)
     if context.search == "random":
-        everything = index.passages(Scope())
+        everything = index.passages(Scope(any_time=True))
         return [
             random.Random(f"{seed}:{query.input}").sample(everything, min(k, len(everything)))
             for query in queries
         ]
-    scopes = [Scope(user=query.user, as_of=query.time) for query in queries]
+    any_time = context.as_of == "any"
+    scopes = [Scope(user=q.user, as_of=q.time, any_time=any_time) for q in queries]
     if context.search == "evidence":
         return [
             _evidence(query, replace(scope, documents=frozenset(query.evidence)), k, index)

@@ -13,9 +13,10 @@ from steelyard.errors import InputError, unknown
 from steelyard.recipes.prompt import target_text
 
 CONTROLS = ("majority", "tfidf", "zero-shot")  # always run: a verdict needs them
-# Explain the others and are never chosen: reading with retrieval taken out of it, retrieval with
-# reading taken out of it, and whether examples teach more than their form.
-DIAGNOSTICS = ("oracle-passages", "random-passages", "shuffled-shot")
+# Explain the others and are never chosen (measure/diagnostics.py says what they are held against):
+# reading with retrieval taken out of it, retrieval with reading taken out of it, documents with
+# their dates taken out, and whether examples teach more than their form.
+DIAGNOSTICS = ("oracle-passages", "random-passages", "undated-passages", "shuffled-shot")
 
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
@@ -65,6 +66,8 @@ def _diagnostics(task: Task, passages: Context, shots: int) -> dict[str, Recipe]
         if any(example.evidence for example in task.dev):
             contexts["oracle-passages"] = replace(passages, search="evidence")
         contexts["random-passages"] = replace(passages, search="random")
+        if any(example.time for example in task.dev):
+            contexts["undated-passages"] = replace(passages, as_of="any")
     if len({target_text(example.target) for example in task.train}) > 1:
         contexts["shuffled-shot"] = Context(examples="shuffled", num_examples=shots)
     _, decoding = DECODINGS[task.output.type][0]

@@ -200,13 +200,17 @@ def _row(plain: dict[str, Any]) -> Row:
     score = plain.pop("score")
     sources = answer.get("sources")  # rows of earlier versions have none
     answer["usage"] = Usage(**answer["usage"])
-    answer["sources"] = None if sources is None else tuple(Source(**s) for s in sources)
+    answer["sources"] = None if sources is None else tuple(_source(s) for s in sources)
     answer["left_out"] = tuple(answer.get("left_out", ()))
     return Row(
         **plain,
         answer=Answer(**answer),
         score=None if score is None else Score(**score),
     )
+
+
+def _source(plain: dict[str, Any]) -> Source:
+    return Source(**{**plain, "also": tuple(plain.get("also", ()))})
 
 
 def _now() -> str:
