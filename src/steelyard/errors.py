@@ -9,6 +9,7 @@
     │   └── MissingExtraError an optional dependency that is not installed
     └── WorkError             the work itself failed: exit code 1
         ├── TrainingError     a training job ended without weights
+        ├── SearchError       a search ended without anything found
         ├── TrialError        a trial that cannot be turned into numbers
         └── StoreError        what is on disk is not what was written
 
@@ -58,6 +59,10 @@ class WorkError(SteelyardError):
 
 class TrainingError(WorkError):
     """A training job ended without weights."""
+
+
+class SearchError(WorkError):
+    """A search for examples or an instruction ended without anything found."""
 
 
 class TrialError(WorkError):
