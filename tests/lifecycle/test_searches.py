@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fake_server import Server
-from fake_tasks import CITIES, rows_of, stored, without_times, write_task
+from fake_tasks import rows_of, stored, without_times, write_task
 from steelyard.core import Verdict
 from steelyard.errors import ModelError
 from steelyard.lifecycle import weigh
 from steelyard.lifecycle.events import Searching
 from steelyard.models import Generation, Prompt, Sampling
 from steelyard.models.fake import FakeBackend
+from steelyard.recipes.searching import Ground
 from steelyard.tasks import load_task
 
-SEARCH = "\n[search]\nexamples = true\n"
+PLACES = ["Kilimanjaro", "Valparaiso"]
 
 
 def of(verdict: Verdict, name: str) -> Any:
@@ -27,29 +30,30 @@ def of(verdict: Verdict, name: str) -> Any:
 
 
 def test_a_search_and_a_variant_are_recipes_of_the_race(tmp_path):
-    path = write_task(tmp_path, more=SEARCH)
+    path = write_task(tmp_path)
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("\n[data]", 'instructions = ["Sort it."]\n\n[data]'), "utf-8")
     task, events = load_task(path), []
-    verdict = weigh(task, home=tmp_path / "home", listen=events.append)
+    names = ["few-shot", "searched-shot", "zero-shot[instruction=2]"]
+    verdict = weigh(task, home=tmp_path / "home", recipes=names, listen=events.append)
     searched = of(verdict, "searched-shot")
     assert searched.status == "finished"
     assert searched.setup_seconds > of(verdict, "few-shot").setup_seconds
     assert of(verdict, "zero-shot[instruction=2]").context == '"Sort it." + output description'
-    [note, _] = [note for note in verdict.notes if note.startswith("searched-shot")]
+    [note] = [note for note in verdict.notes if note.startswith("searched-shot")]
     assert "the best of 16 choices on 30 rows of train." in note
     assert [e.done for e in events if isinstance(e, Searching)][-1] > 100
-    again = weigh(task, home=tmp_path / "home")
+    again = weigh(task, home=tmp_path / "home", recipes=names)
     assert without_times(again.to_json()) == without_times(verdict.to_json())
     assert {r.key for r in again.recipes} == {r.key for r in verdict.recipes}
 
 
 def test_a_search_past_the_time_limit_is_skipped_and_goes_on_later(tmp_path, monkeypatch):
     task = load_task(write_task(tmp_path))
-    late = "steelyard.recipes.searching.time.monotonic"
+    check, late = Ground.check_time, time.monotonic() - 1
     with monkeypatch.context() as patch:
-        patch.setattr(late, lambda: float("inf"))
-        verdict = weigh(task, home=tmp_path / "home", recipes=["searched-shot"], minutes=9)
+        patch.setattr(Ground, "check_time", lambda ground: check(replace(ground, deadline=late)))
+        verdict = weigh(task, home=tmp_path / "home", recipes=["searched-shot"])
     assert of(verdict, "searched-shot").status == "skipped"
     assert "time limit" in of(verdict, "searched-shot").why
     later = weigh(task, home=tmp_path / "home", recipes=["searched-shot"])
@@ -129,13 +133,13 @@ def test_long_answers_are_written_in_sections_and_their_support_is_shown(tmp_pat
     ) -> list[Generation]:
         if sampling.schema is None:
             return generate(backend, prompts, sampling)
-        return [Generation('{"sections": ["Rome", "Oslo"]}') for _ in prompts]
+        return [Generation(json.dumps({"sections": PLACES})) for _ in prompts]
 
     monkeypatch.setattr(FakeBackend, "generate", outlining)
     facts = tmp_path / "facts"
     facts.mkdir()
-    for city in CITIES:
-        (facts / f"{city}.md").write_text(f"# {city}\n\nIn {city} it rains a lot.\n", "utf-8")
+    for place in PLACES:
+        (facts / f"{place}.txt").write_text(f"In {place} it rains.\n", "utf-8")
     rows = [{**row, "target": "long " * 1000} for row in rows_of("text", 40)]
     path = write_task(tmp_path, "text", rows=rows, more='\n[knowledge]\ndocuments = ["facts"]\n')
     verdict = weigh(load_task(path), home=tmp_path / "home", recipes=["rag", "rag+sections"])
@@ -153,8 +157,8 @@ def test_long_answers_are_written_in_sections_and_their_support_is_shown(tmp_pat
         if name == "rag+sections"
     ]
     for body in bodies:
-        assert [s["title"] for s in body["answer"]["sections"]] == ["Rome", "Oslo"]
-        assert "In Rome it rains" in body["answer"]["text"]
+        assert [s["title"] for s in body["answer"]["sections"]] == PLACES
+        assert body["answer"]["sections"][1]["text"].endswith("In Valparaiso it rains.")
 
 
 @pytest.mark.parametrize("name", ["searched-shot", "rag+sections"])

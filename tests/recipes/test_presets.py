@@ -215,7 +215,8 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
         (
             TEXT,
             "lora@fake",
-            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, shuffled-shot.",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, searched-shot, "
+            "shuffled-shot.",
         ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],

@@ -145,15 +145,19 @@ def test_a_question_too_long_is_an_error_or_cut_before_its_section():
     backend: Any = Author(context_tokens=200)
     cut = system(backend, truncate=True).answer(long)
     assert cut.error is None
-    assert [s.title for s in cut.sections] == ["Causes", "Care"]
-    assert backend.asked[1][0][-1].content.endswith("\nSection: Causes")
+    ends = [prompt[-1].content.rpartition("word")[2] for prompt, _ in backend.asked[1:]]
+    assert ends == ["\nSection: Causes", "\nSection: Care"]
 
 
 def test_marks_are_in_the_text_and_not_in_the_value():
     frame = Frame("Tell all.", Output("text"), passages=True, cite=True)
-    answer = system(Author(), frame=frame).answer("asthma?")
-    assert answer.text == "Causes\nOf Causes much is known. [1]\n\nCare\nOf Care much is known. [2]"
-    assert answer.value == "Causes\nOf Causes much is known.\n\nCare\nOf Care much is known."
+    author = Author('{"sections": ["Complications", "Countermeasures"]}')
+    answer = system(author, frame=frame).answer("asthma?")
+    assert [s.text for s in answer.sections] == [
+        "Of Complications much is known. [1]",
+        "Of Countermeasures much is known. [2]",
+    ]
+    assert answer.value == answer.text.replace(" [1]", "").replace(" [2]", "") != answer.text
 
 
 # ---------------------------------------------------------------- assembly
@@ -213,16 +217,13 @@ def test_a_random_model_writes_an_outline_that_fits_and_its_sections(
 ) -> None:
     import tiny
 
-    monkeypatch.setattr(tiny, "CONTEXT_TOKENS", 1024)
+    monkeypatch.setattr(tiny, "CONTEXT_TOKENS", 640)
     backend = tiny.open_in_float32(tiny.write_tiny_model(tmp_path))
     sectioned = system(backend, max_tokens=160)
     sectioned.prepare()
-    answers = sectioned.answer_many([Query("card?"), Query("cash?")])
-    assert [a.error for a in answers] == [None, None]
-    again = sectioned.answer_many([Query("card?"), Query("cash?")])
-    assert [(a.text, a.sections) for a in again] == [(a.text, a.sections) for a in answers]
-    for answer in answers:
-        titles = [s.title for s in answer.sections]
-        assert len(set(titles)) == len(titles) <= MOST_SECTIONS
-        assert answer.usage.completion_tokens > len(titles)
-        assert all(1 <= n <= len(answer.sources or ()) for s in answer.sections for n in s.sources)
+    answer = sectioned.answer("card?")
+    assert answer.error is None
+    titles = [s.title for s in answer.sections]
+    assert len(set(titles)) == len(titles) <= MOST_SECTIONS
+    assert answer.usage.completion_tokens > len(titles)
+    assert all(1 <= n <= len(answer.sources or ()) for s in answer.sections for n in s.sources)

@@ -55,13 +55,12 @@ def _recipe(task: Task, verdict: Json, name: str) -> Recipe:
         InputError: there is none, or it is another one by now.
     """
     again = f"run: steelyard weigh {task.path}"
-    try:
-        recipe = next(recipe for recipe in select(task, [name]) if recipe.name == name)
-    except InputError as error:
+    recipe = next((recipe for recipe in select(task, every=True) if recipe.name == name), None)
+    if recipe is None:
         raise InputError(
             f"{task.name}: its verdict chose {name}, which the task's base models no longer give; "
             f"{again}"
-        ) from error
+        )
     keys = {report["name"]: report.get("key") for report in verdict.get("recipes", ())}
     if keys.get(name) not in (None, recipe.key):  # verdicts of earlier versions have no keys
         raise InputError(

@@ -107,8 +107,10 @@ def _calibratable(context: Context, weights: Weights) -> bool:
     return weights.method == "none" and not found
 
 
-def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
+def select(task: Task, names: Sequence[str] | None = None, *, every: bool = False) -> list[Recipe]:
     """The recipes to weigh: those named, and the controls; all that fit when none is named.
+
+    `every` adds those that have to be asked for, which a name does.
 
     With several base models each recipe runs on each, named `recipe@model`; a name without a
     model means that recipe on all of them.
@@ -116,7 +118,7 @@ def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
     Raises:
         InputError: a name is not known.
     """
-    table = presets(task, every=names is not None)
+    table = presets(task, every=every or names is not None)
     models = task.models
     expanded: dict[str, Recipe] = {}
     for name, recipe in table.items():
