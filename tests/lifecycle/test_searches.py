@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from fake_server import Server
 from fake_tasks import rows_of, stored, without_times, write_task
 from steelyard.core import Verdict
-from steelyard.errors import ModelError
+from steelyard.errors import MissingExtraError, ModelError
 from steelyard.lifecycle import weigh
 from steelyard.lifecycle.events import Searching
 from steelyard.models import Generation, Prompt, Sampling
@@ -119,6 +120,16 @@ def test_a_missing_key_is_said_before_anything_is_done(tmp_path, muse, monkeypat
     task = load_task(write_task(tmp_path, more=reflecting(muse.url)))
     with pytest.raises(ModelError, match="BIG_KEY, which is not set"):
         weigh(task, home=tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_missing_library_is_named_with_its_extra_before_anything_is_done(
+    tmp_path, muse, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "gepa", None)
+    task = load_task(write_task(tmp_path, more=reflecting(muse.url)))
+    with pytest.raises(MissingExtraError, match=r"pip install 'steelyard\[gepa\]'"):
+        weigh(task, home=tmp_path / "home", recipes=["gepa"])
     assert not (tmp_path / "home").exists()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import recipe
@@ -92,7 +92,8 @@ def test_an_outline_is_its_different_titles(outline: str, titles: list[str]) -> 
     assert len(titles_of(outline)) <= MOST_SECTIONS
 
 
-@given(st.text())
+@settings(max_examples=40)
+@given(st.text(max_size=60))
 def test_any_text_is_an_outline_of_at_least_one_section(text: str) -> None:
     assert 1 <= len(titles_of(text)) <= MOST_SECTIONS
 
@@ -145,7 +146,7 @@ def test_a_question_too_long_is_an_error_or_cut_before_its_section():
     backend: Any = Author(context_tokens=200)
     cut = system(backend, truncate=True).answer(long)
     assert cut.error is None
-    ends = [prompt[-1].content.rpartition("word")[2] for prompt, _ in backend.asked[1:]]
+    ends = [p[-1].content.rpartition("word")[2].lstrip(" ") for p, _ in backend.asked[1:]]
     assert ends == ["\nSection: Causes", "\nSection: Care"]
 
 
@@ -217,9 +218,9 @@ def test_a_random_model_writes_an_outline_that_fits_and_its_sections(
 ) -> None:
     import tiny
 
-    monkeypatch.setattr(tiny, "CONTEXT_TOKENS", 640)
+    monkeypatch.setattr(tiny, "CONTEXT_TOKENS", 448)
     backend = tiny.open_in_float32(tiny.write_tiny_model(tmp_path))
-    sectioned = system(backend, max_tokens=160)
+    sectioned = system(backend, max_tokens=40)
     sectioned.prepare()
     answer = sectioned.answer("card?")
     assert answer.error is None
