@@ -33,6 +33,16 @@ def digest(value: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def cut(text: str, width: int = 60) -> str:
+    """A text on one line of at most so many characters.
+
+    >>> cut("Name the intent of the ticket.", width=10)
+    'Name the …'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
 # ---------------------------------------------------------------- what the user wants
 
 
@@ -108,12 +118,25 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What is searched for on train, beside the recipes that are plain values.
+
+    `examples`: which ones a prompt shows, in which order. `reflection` is the model that rewrites
+    the instruction.
+    """
+
+    examples: bool = False
+    reflection: ModelSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What the user wants, with the rows already read, checked and split.
 
-    `hash` covers everything that can change an answer or a score: instruction, output, scorer,
-    rows, splits, documents and records. `notes` are sentences about what was inferred, folded or
-    carved out.
+    `hash` covers everything that can change an answer or a score of a plain recipe: instruction,
+    output, scorer, rows, splits, documents and records. `instructions` are variants of the
+    instruction; like the models they belong to recipes, whose keys hold them. `notes` are
+    sentences about what was inferred, folded or carved out.
     """
 
     name: str
@@ -131,6 +154,8 @@ class Task:
     notes: tuple[str, ...] = ()
     path: Path | None = None
     knowledge: Knowledge = Knowledge()
+    instructions: tuple[str, ...] = ()
+    search: Search = Search()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""
@@ -178,10 +203,14 @@ class Passage:
 class Context:
     """What goes into the prompt.
 
-    `describe_output` adds the labels or the schema to the instruction; weights trained without
-    them have learned the form and save those tokens. `num_examples` counts the shots: the same
-    ones for every input (`fixed`; `shuffled`: with each other's targets) or the nearest ones to
-    each input (`nearest`).
+    `instruction` takes the place of the task's own; `reflection` names the model that rewrites it
+    when the recipe is built. `describe_output` adds the labels or the schema to it; weights
+    trained without them have learned the form and save those tokens.
+
+    `num_examples` counts the shots: the same ones for every input (`fixed`; `shuffled`: with each
+    other's targets) or the nearest ones to each input (`nearest`). `shots` names the fixed ones by
+    id, in their order; otherwise they are drawn. `searched` ones are found when the recipe is
+    built, and an instruction of the task's with them.
 
     `passages` counts those shown: found by `search`, put in order by `rerank`, and none whose
     relevance, on the scale of what ranked them last, is under `relevance_floor`. Two values of
@@ -196,7 +225,7 @@ class Context:
     """
 
     describe_output: bool = True
-    examples: Literal["none", "fixed", "nearest", "shuffled"] = "none"
+    examples: Literal["none", "fixed", "nearest", "shuffled", "searched"] = "none"
     num_examples: int = 0
     passages: int = 0
     search: Literal["lexical", "vector", "hybrid", "evidence", "random"] = "hybrid"
@@ -207,6 +236,9 @@ class Context:
     history: Literal["none", "last", "nearest"] = "none"
     num_turns: int = 0
     budget_tokens: int | None = None
+    instruction: str | None = None
+    reflection: str | None = None
+    shots: tuple[str, ...] = ()
 
     @property
     def embeds(self) -> bool:
@@ -215,7 +247,9 @@ class Context:
         return self.examples == "nearest" or looked_up
 
     def __str__(self) -> str:
-        parts = ["instruction"]
+        parts = ["instruction" if self.instruction is None else f'"{cut(self.instruction)}"']
+        if self.reflection is not None:
+            parts[0] += f" rewritten by {self.reflection}"
         if self.describe_output:
             parts.append("output description")
         if self.examples != "none":
@@ -257,10 +291,11 @@ class Decoding:
     """How the answer is read off the model.
 
     `free` generates; `constrained` generates under the JSON Schema; `labels` scores every label
-    and takes the likeliest, `calibrated` after dividing by its score on an empty input.
+    and takes the likeliest, `calibrated` after dividing by its score on an empty input;
+    `sections` generates an outline, then each section with what is found for it.
     """
 
-    kind: Literal["free", "constrained", "labels"] = "free"
+    kind: Literal["free", "constrained", "labels", "sections"] = "free"
     calibrated: bool = False
 
     def __str__(self) -> str:
@@ -339,6 +374,15 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a long answer. `sources` are the numbers of those that it was shown, from 1 on."""
+
+    title: str
+    text: str
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a System says to one input.
 
@@ -347,6 +391,7 @@ class Answer:
 
     `sources` is None where nothing is looked up, and empty where nothing was found. `left_out`
     names what was found and not shown, or not whole, for want of room, such as "example e3".
+    `sections` are there where the answer was written in several generations.
     """
 
     value: Json = None
@@ -356,6 +401,7 @@ class Answer:
     error: str | None = None
     sources: tuple[Source, ...] | None = None
     left_out: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = ()
 
 
 class System(Protocol):
@@ -479,7 +525,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
-    """One line of the league table. Tokens are means per example."""
+    """One line of the league table. Tokens are means per example; `key` is the recipe's."""
 
     name: str
     model: str
@@ -500,6 +546,7 @@ class RecipeReport:
     completion_tokens: float | None = None
     latency_ms: Latency = Latency()
     learning_curve: Json = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

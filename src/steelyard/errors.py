@@ -10,6 +10,7 @@
     └── WorkError             the work itself failed: exit code 1
         ├── TrainingError     a training job ended without weights
         ├── DoesNotFitError   training needs more memory than this machine has
+        ├── SearchError       a search ended without anything found
         ├── TrialError        a trial that cannot be turned into numbers
         └── StoreError        what is on disk is not what was written
 
@@ -63,6 +64,10 @@ class TrainingError(WorkError):
 
 class DoesNotFitError(WorkError):
     """Training needs more memory than this machine has; nothing was started."""
+
+
+class SearchError(WorkError):
+    """A search for examples or an instruction ended without anything found."""
 
 
 class TrialError(WorkError):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_tasks import example
-from steelyard.core import Answer, Source
+from steelyard.core import Answer, Section, Source
 from steelyard.measure.grading import (
     POSITIONS,
     WAYS,
@@ -219,3 +219,47 @@ def test_citations_are_summed_over_the_answers_that_do_not_abstain():
 def test_an_answer_without_any_mark_has_no_share_that_points():
     [score] = [CITING.grade(said("Ott", "Ott"), example("e", "x", "Ott"))]
     assert CITING.summarise([score])["citations"]["pointing"] is None
+
+
+# ---------------------------------------------------------------- sections
+
+
+def in_sections(*parts: tuple[str, tuple[int, ...]]) -> Answer:
+    """An answer of sections "Part n" over two passages about Ott's mill and a barn."""
+    whole = said("", "Ott built the mill in 1888.", "The barn burnt.")
+    sections = tuple(Section(f"Part {n}", *part) for n, part in enumerate(parts, 1))
+    text = "\n\n".join(f"{s.title}\n{s.text}" for s in sections)
+    return replace(whole, value=text, text=text, sections=sections)
+
+
+def test_a_section_is_supported_by_what_was_found_for_it_alone():
+    answer = in_sections(
+        ("Ott built the mill. It was sold.", (1,)), ("Ott built the mill. The barn burnt.", (2,))
+    )
+    score = F1.grade(answer, example("e", "x", "Ott"))
+    assert score.parts["sections"] == [
+        {"title": "Part 1", "sentences": 2, "supported": 1},
+        {"title": "Part 2", "sentences": 2, "supported": 1},
+    ]
+    assert "sections" not in F1.grade(said("Ott", "Ott"), example("e", "x", "Ott")).parts
+
+
+def test_support_is_summed_by_the_place_of_the_section():
+    answers = [
+        in_sections(("Ott built the mill.", (1,)), ("It was sold. The barn burnt.", (1, 2))),
+        in_sections(
+            ("It was sold.", (1,)),
+        ),
+    ]
+    scores = [F1.grade(answer, example("e", "x", "Ott")) for answer in answers]
+    assert F1.summarise(scores)["sections"] == {
+        "mean": 1.5,
+        "supported": 0.5,
+        "supported_by_place": [0.5, 0.5],
+    }
+    assert "sections" not in F1.summarise([])
+
+
+def test_the_titles_of_sections_are_no_sentences_that_need_a_citation():
+    answer = in_sections(("Ott built the mill [1].", (1,)), ("The barn burnt. [2]", (2,)))
+    assert citations(answer) == {"marks": 2, "pointing": 2, "sentences": 2, "supported": 2}

@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 
 from fake_tasks import example, make_task
-from steelyard.core import Context, Decoding, Knowledge, ModelSpec, Output, Recipe, Weights
+from steelyard.core import (
+    Context,
+    Decoding,
+    Knowledge,
+    ModelSpec,
+    Output,
+    Recipe,
+    Search,
+    Weights,
+)
 from steelyard.errors import InputError
 from steelyard.recipes import CONTROLS, DIAGNOSTICS, is_one_of, model_of, presets, select
-from steelyard.recipes.presets import PASSAGES, SHOTS
+from steelyard.recipes.presets import LONG, PASSAGES, SHOTS
 
 TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
@@ -106,6 +115,50 @@ def test_ignoring_time_is_a_diagnostic_where_rows_have_times_and_there_are_docum
     assert (rag.as_of, str(undated)[-30:]) == ("asked", "3 passages (hybrid, of any date)"[-30:])
 
 
+def test_other_instructions_are_recipes_beside_the_plain_one():
+    table = presets(replace(LABEL, instructions=("B", "C")))
+    names = [name for name in table if name.startswith("zero-shot")]
+    assert names == [
+        *("zero-shot", "zero-shot+calibrated"),
+        *("zero-shot[instruction=2]", "zero-shot[instruction=2]+calibrated"),
+        *("zero-shot[instruction=3]", "zero-shot[instruction=3]+calibrated"),
+    ]
+    assert table["zero-shot[instruction=3]"].context == Context(instruction="C")
+    assert not is_one_of(table["zero-shot[instruction=2]"], CONTROLS)
+    two = replace(TWO, instructions=("B",))
+    chosen = [r.name for r in select(two, ["zero-shot[instruction=2]"])]
+    assert chosen[-2:] == ["zero-shot[instruction=2]@big", "zero-shot[instruction=2]@small"]
+
+
+def test_a_search_for_examples_is_weighed_when_it_is_asked_for():
+    assert "searched-shot" not in presets(LABEL)
+    asked = presets(replace(LABEL, search=Search(examples=True)))
+    searched = Context(examples="searched", num_examples=SHOTS["label"])
+    assert asked["searched-shot"].context == searched
+    assert "searched-shot+calibrated" in asked
+    assert [r.name for r in select(LABEL, ["searched-shot"])][-1] == "searched-shot"
+
+
+def test_a_reflection_model_brings_gepa():
+    big = ModelSpec("big", "big-1", url="http://127.0.0.1:9/v1")
+    found = presets(replace(JSON, search=Search(reflection=big)))
+    assert found["gepa"].context == Context(reflection="big")
+    assert "gepa+constrained" in found
+    assert "gepa" not in presets(JSON)
+
+
+def test_sections_are_for_long_texts_with_documents_or_by_name():
+    known = replace(TEXT, knowledge=Knowledge(documents=(Path("d"),)))
+    long = replace(known, train=(replace(TRAIN[0], target="x" * (LONG + 1)), *TRAIN[1:]))
+    assert "rag+sections" not in presets(known)
+    assert presets(long)["rag+sections"] == Recipe(
+        "rag+sections", context=Context(passages=PASSAGES), decoding=Decoding("sections")
+    )
+    assert [r.name for r in select(known, ["rag+sections"])][-1] == "rag+sections"
+    without = replace(long, knowledge=Knowledge())
+    assert "rag+sections" not in presets(without, every=True)
+
+
 @pytest.mark.parametrize(
     ("context", "words"),
     [
@@ -117,6 +170,12 @@ def test_ignoring_time_is_a_diagnostic_where_rows_have_times_and_there_are_docum
         (
             Context(False, "nearest", 2, history="last", num_turns=4),
             "instruction + 2 nearest examples + 4 last turns of the user",
+        ),
+        (Context(instruction="Sort\n it."), '"Sort it." + output description'),
+        (Context(False, reflection="big"), "instruction rewritten by big"),
+        (
+            Context(False, "searched", 2, instruction="w" * 99),
+            f'"{"w" * 59}…" + 2 searched examples',
         ),
     ],
 )
@@ -167,7 +226,8 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
         (
             TEXT,
             "lora@fake",
-            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, shuffled-shot.",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, searched-shot, "
+            "shuffled-shot.",
         ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Task
-from steelyard.errors import DoesNotFitError, StoreError, TrainingError
-from steelyard.lifecycle.events import Ended, Listener, Measured, Started, Training
+from steelyard.errors import DoesNotFitError, SearchError, StoreError, TrainingError
+from steelyard.lifecycle.events import Ended, Listener, Measured, Searching, Started, Training
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.planning import check_memory
 from steelyard.measure.diagnostics import diagnosed
@@ -63,12 +63,14 @@ class Trials:
                     status="finished",
                     setup_seconds=built.setup_seconds,
                     curve=built.curve,
+                    note=built.note,
+                    reflection_usd=self._reflection_price.of(built.reflection, 0.0),
                     rows={"dev": rows},
                 )
             )
         except (OutOfTimeError, DoesNotFitError) as error:
             weighed = replace(weighed, why=str(error))
-        except (TrainingError, StoreError) as error:
+        except (TrainingError, SearchError, StoreError) as error:
             late = isinstance(error.__cause__, TimeoutError)
             weighed = replace(weighed, status="skipped" if late else "failed", why=str(error))
         self.listen(Ended(self.report(weighed)))
@@ -99,8 +101,10 @@ class Trials:
             artefacts=self.home.artefacts,
             jobs=self.home.jobs,
             seed=self.seed,
+            grade=self.grader.grade,
             lookup=self.lookup,
             log=lambda progress: self.listen(Training(recipe.name, progress)),
+            told=lambda done, total: self.listen(Searching(recipe.name, done, total)),
             deadline=self._deadline("dev"),
         )
         return build(recipe, self.task, workshop)
@@ -141,6 +145,14 @@ class Trials:
             return Price(hour)
         model = model_of(self.task, recipe)
         return Price(hour, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
+
+    @property
+    def _reflection_price(self) -> Price:
+        """Of its tokens; the time that it took is in the set-up's seconds."""
+        model = self.task.search.reflection
+        if model is None:
+            return Price(0.0)
+        return Price(0.0, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
 
     def _deadline(self, split: Split) -> float | None:
         """When work on a split must stop; the sealed test, once opened, is always finished."""

@@ -36,8 +36,8 @@ from steelyard.measure.verdict import (
     disagreements,
     finalists,
 )
-from steelyard.models import check_embedder, check_model
-from steelyard.recipes import Sweep, parse_sweep, select, swept
+from steelyard.models import UrlWriter, check_embedder, check_model
+from steelyard.recipes import Sweep, check_reflection, parse_sweep, select, swept
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
 
@@ -72,6 +72,9 @@ def weigh(
         check_model(model)
         if any(recipe.context.embeds for recipe in chosen):
             check_embedder(model.source)
+    if task.search.reflection is not None and any(r.context.reflection for r in chosen):
+        check_reflection()
+        UrlWriter(task.search.reflection)
     _reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes
@@ -182,7 +185,7 @@ class _Run:
             comparisons=(*decision.comparisons, *tests),
             break_even=tuple(break_evens(weighed, first[:1], task, seed=self.seed)),
             disagreements=tuple(disagreements(task, weighed, first)),
-            notes=(*task.notes, *self.trials.lookup.notes),
+            notes=(*task.notes, *self.trials.lookup.notes, *(w.note for w in weighed if w.note)),
             warnings=tuple(sentences.warnings(task, (*reports, *explaining))),
             minutes=(time.monotonic() - self.trials.started) / 60,
             hardware=hardware(),

@@ -5,6 +5,7 @@
     passages          the share of the evidence that stood in the prompt (`recall`), and where
                       (`position`)
     citations         which of them point at a passage, and what that passage supports
+    sections          how much of each is supported by what was found for it
 
 Only the first two decide the score; the others stand beside it.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from steelyard.core import Answer, Example, Json, Score, Scorer, Source, Task
 from steelyard.knowledge.text import cited, split_sentences, without_marks
@@ -71,6 +73,8 @@ class Grader:
             more["position"] = position(answer.sources, evidence)
         if self.cite and answer.sources is not None and not self._abstains(answer):
             more["citations"] = citations(answer)
+        if answer.sections and answer.sources is not None:
+            more["sections"] = sections(answer)
         return replace(score, parts={**score.parts, **more}) if more else score
 
     def summarise(self, scores: Sequence[Score]) -> dict[str, Json]:
@@ -86,6 +90,9 @@ class Grader:
         cites = [score.parts["citations"] for score in scores if "citations" in score.parts]
         if cites:
             found["citations"] = _summary(cites)
+        parts = [score.parts["sections"] for score in scores if "sections" in score.parts]
+        if parts:
+            found["sections"] = _by_place(parts)
         return found
 
     def _is_open(self, example: Example) -> bool:
@@ -140,8 +147,9 @@ def abstains(said: str, sentence: str) -> bool:
 def citations(answer: Answer) -> dict[str, int]:
     """What an answer cites: marks, those that point at a passage, sentences, those supported."""
     sources = answer.sources or ()
-    sentences = [s for s in split_sentences(answer.text) if bare_words(without_marks(s))]
-    marks = [number for sentence in split_sentences(answer.text) for number in cited(sentence)]
+    written = [section.text for section in answer.sections] or [answer.text]  # no titles
+    sentences = [sentence for text in written for sentence in spoken(text)]
+    marks = [n for text in written for s in split_sentences(text) for n in cited(s)]
     return {
         "marks": len(marks),
         "pointing": sum(1 <= number <= len(sources) for number in marks),
@@ -153,6 +161,26 @@ def citations(answer: Answer) -> dict[str, int]:
     }
 
 
+def spoken(text: str) -> list[str]:
+    """The sentences of a text that say something: marks alone do not."""
+    return [s for s in split_sentences(text) if bare_words(without_marks(s))]
+
+
+def sections(answer: Answer) -> list[dict[str, Json]]:
+    """For each section its title, its sentences, and those that what was found for it supports.
+
+    Support is that of citations, whether or not the sentence names its passages.
+    """
+    sources = answer.sources or ()
+    found: list[dict[str, Json]] = []
+    for section in answer.sections:
+        shown = [sources[number - 1].text for number in section.sources]
+        sentences = spoken(section.text)
+        supported = sum(is_supported(sentence, shown) for sentence in sentences)
+        found.append({"title": section.title, "sentences": len(sentences), "supported": supported})
+    return found
+
+
 def is_supported(sentence: str, passages: Sequence[str]) -> bool:
     """Whether most words of a sentence stand in the passages that it cites.
 
@@ -162,6 +190,20 @@ def is_supported(sentence: str, passages: Sequence[str]) -> bool:
     known = {word for passage in passages for word in bare_words(passage)}
     said = bare_words(without_marks(sentence))
     return bool(passages) and sum(word in known for word in said) >= SUPPORTED * len(said)
+
+
+def _by_place(found: Sequence[Sequence[Mapping[str, Json]]]) -> dict[str, Json]:
+    """How many sections answers have, the share of their sentences that is supported, and the
+    same for the first sections, the second ones, and so on."""
+    places = zip_longest(*found, fillvalue={"sentences": 0, "supported": 0})
+    counts = [[(s["supported"], s["sentences"]) for s in own] for own in places]
+    totals = [[sum(column) for column in zip(*own, strict=True)] for own in counts]
+    whole = [sum(column) for column in zip(*totals, strict=True)]
+    return {
+        "mean": sum(map(len, found)) / len(found),
+        "supported": share(whole[0], whole[1]),
+        "supported_by_place": [share(supported, total) for supported, total in totals],
+    }
 
 
 def _summary(found: Sequence[Mapping[str, int]]) -> dict[str, float | None]:

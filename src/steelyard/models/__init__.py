@@ -12,6 +12,7 @@ from steelyard.models.base import (
     Sampling,
     TokenEmbedder,
 )
+from steelyard.models.chat_url import UrlWriter, Writer
 from steelyard.models.opening import (
     check_embedder,
     check_model,
@@ -33,6 +34,8 @@ __all__ = [
     "Prompt",
     "Sampling",
     "TokenEmbedder",
+    "UrlWriter",
+    "Writer",
     "check_embedder",
     "check_model",
     "is_fake",

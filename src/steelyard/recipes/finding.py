@@ -66,7 +66,12 @@ def find_parts(
     if context.examples == "nearest":
         finders.append(_nearest(task, lookup.accepted, context.num_examples, embedder()))
     elif context.examples != "none":
-        shots = fixed_examples(task.train, context.num_examples, seed=seed)
+        assert context.examples != "searched", "what is searched for is found before"
+        if context.shots:
+            known = {example.id: example for example in task.train}
+            shots = tuple(known[id] for id in context.shots)
+        else:
+            shots = fixed_examples(task.train, context.num_examples, seed=seed)
         shots = shuffled(shots, seed=seed) if context.examples == "shuffled" else shots
         finders.append(_fixed(shots, _groups(task)))
     if context.history != "none":
@@ -86,7 +91,7 @@ def find_parts(
 # ---------------------------------------------------------------- examples
 
 
-def fixed_examples(pool: Sequence[Example], k: int, *, seed: int) -> tuple[Example, ...]:
+def fixed_examples(pool: Sequence[Example], k: int, *, seed: int | str) -> tuple[Example, ...]:
     """The same k examples for every input, in the same order: its prefix can be cached.
 
     Targets that repeat (labels) are taken in turn, so that k examples show as many as they can.

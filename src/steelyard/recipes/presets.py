@@ -23,6 +23,8 @@ DIAGNOSTICS = ("oracle-passages", "random-passages", "undated-passages", "shuffl
 SHOTS = {"label": 8, "json": 2, "text": 4}
 PASSAGES = 3  # Source: ours, docs/log/2026-11-24-context.md
 TURNS = 4  # Source: ours, not measured yet
+# Characters of a long target: about 1,000 tokens, half of a context of 2,048. Source: ours
+LONG = 4_000
 
 # What each output type can be decoded by; the first one is the plain preset, the others are
 # named with a plus: `zero-shot+constrained`.
@@ -33,16 +35,28 @@ DECODINGS: dict[str, tuple[tuple[str, Decoding], ...]] = {
 }
 
 
-def presets(task: Task) -> dict[str, Recipe]:
-    """Every named recipe that fits the task's output, in the order in which they run."""
+def presets(task: Task, *, every: bool = False) -> dict[str, Recipe]:
+    """The named recipes that fit the task, in the order in which they run.
+
+    Those that cost more than they usually bring are there when the task asks for them, or with
+    `every`.
+    """
     shots = min(SHOTS[task.output.type], len(task.train))
     passages = Context(passages=PASSAGES)
     ways = {
         "zero-shot": (Context(), Weights()),
+        **{
+            f"zero-shot[instruction={number}]": (Context(instruction=text), Weights())
+            for number, text in enumerate(task.instructions, 2)
+        },
         "few-shot": (Context(examples="fixed", num_examples=shots), Weights()),
         "nearest-shot": (Context(examples="nearest", num_examples=shots), Weights()),
         "lora": (Context(describe_output=False), Weights("lora")),
     }
+    if every or task.search.examples:
+        ways["searched-shot"] = (Context(examples="searched", num_examples=shots), Weights())
+    if task.search.reflection is not None:
+        ways["gepa"] = (Context(reflection=task.search.reflection.name), Weights())
     if task.knowledge.documents:
         few = min(2, shots)
         ways["rag"] = (passages, Weights())
@@ -56,7 +70,16 @@ def presets(task: Task) -> dict[str, Recipe]:
                 continue
             name = way + suffix
             table[name] = Recipe(name, context=context, weights=weights, decoding=decoding)
+    if "rag" in table and task.output.type == "text" and (every or is_long(task)):
+        table["rag+sections"] = replace(
+            table["rag"], name="rag+sections", decoding=Decoding("sections")
+        )
     return table | _diagnostics(task, passages, shots)
+
+
+def is_long(task: Task) -> bool:
+    """Whether some answers may be more than one generation holds."""
+    return any(len(target_text(example.target)) > LONG for example in task.train)
 
 
 def _diagnostics(task: Task, passages: Context, shots: int) -> dict[str, Recipe]:
@@ -87,8 +110,10 @@ def _calibratable(context: Context, weights: Weights) -> bool:
     return weights.method == "none" and not found
 
 
-def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
+def select(task: Task, names: Sequence[str] | None = None, *, every: bool = False) -> list[Recipe]:
     """The recipes to weigh: those named, and the controls; all that fit when none is named.
+
+    `every` adds those that have to be asked for, which a name does.
 
     With several base models each recipe runs on each, named `recipe@model`; a name without a
     model means that recipe on all of them.
@@ -96,7 +121,7 @@ def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
     Raises:
         InputError: a name is not known.
     """
-    table = presets(task)
+    table = presets(task, every=every or names is not None)
     models = task.models
     expanded: dict[str, Recipe] = {}
     for name, recipe in table.items():

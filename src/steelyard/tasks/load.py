@@ -57,6 +57,8 @@ def load_spec(spec: TaskSpec) -> Task:
         notes=(*spec.notes, *notes),
         path=spec.path.absolute(),
         knowledge=knowledge,
+        instructions=spec.instructions,
+        search=spec.search,
     )
 
 
