@@ -20,6 +20,7 @@ from steelyard.models.decoder import Decoder
 from steelyard.models.fused import Product
 from steelyard.training import batches, loop, target_loss
 from steelyard.training.batches import Encoded
+from steelyard.training.objective import Examples, mean_loss
 
 
 class Table:
@@ -37,6 +38,7 @@ class Table:
         return self.table[ids]
 
 
+EXAMPLES = Examples()
 LOG_2, LOG_3 = math.log(2), math.log(3)
 HAND: Any = Table([[0.0, 0.0, 0.0], [0.0, LOG_2, 0.0], [0.0, LOG_3, 0.0]])
 # After token 0: 1/3 each. After 1: 1/4, 2/4, 1/4. After 2: 1/5, 3/5, 1/5.
@@ -46,24 +48,24 @@ def test_the_loss_of_a_row_worked_by_hand() -> None:
     # prompt 0 1, target 2 1:  −log P(2 | 1) − log P(1 | 2) = −log 1/4 − log 3/5
     row = Encoded([0, 1], [2, 1])
     expected = math.log(4) + math.log(5 / 3)
-    assert float(loop.summed_loss(HAND, [row])) == pytest.approx(expected, abs=1e-6)
-    assert loop.mean_loss(HAND, [row]) == pytest.approx(expected / 2, abs=1e-6)
+    assert float(EXAMPLES.loss(HAND, [row])) == pytest.approx(expected, abs=1e-6)
+    assert mean_loss(EXAMPLES, HAND, [row]) == pytest.approx(expected / 2, abs=1e-6)
 
 
 def test_only_the_last_token_of_a_prompt_is_in_the_loss_and_as_what_comes_before() -> None:
     losses = [
-        float(loop.summed_loss(HAND, [Encoded([*before, 1], [2])]))
+        float(EXAMPLES.loss(HAND, [Encoded([*before, 1], [2])]))
         for before in ([], [0], [2, 2], [1, 0, 2])
     ]
     assert losses == pytest.approx([math.log(4)] * 4, abs=1e-6)
-    after_another = float(loop.summed_loss(HAND, [Encoded([0, 2], [2])]))
+    after_another = float(EXAMPLES.loss(HAND, [Encoded([0, 2], [2])]))
     assert after_another == pytest.approx(math.log(5), abs=1e-6)
 
 
 def test_the_mean_is_over_tokens_and_not_over_rows() -> None:
     rows = [Encoded([1], [2]), Encoded([0], [0, 0, 0])]  # log 4 once, log 3 three times
     expected = (math.log(4) + 3 * math.log(3)) / 4
-    assert loop.mean_loss(HAND, rows) == pytest.approx(expected, abs=1e-6)
+    assert mean_loss(EXAMPLES, HAND, rows) == pytest.approx(expected, abs=1e-6)
 
 
 # ---------------------------------------------------------------- against transformers
@@ -134,7 +136,7 @@ def ours(
         patch.setattr(decoder, "tokens_at_once", limit)
         patch.setattr(batches, "WORTH_SHARING", worth)
         patch.setattr(target_loss, "STATES_AT_ONCE", at_once)
-        total, num_tokens = loop.backward(decoder, rows)
+        total, num_tokens = loop.backward(decoder, EXAMPLES, rows)
     assert num_tokens == sum(len(row.target) for row in rows)
     return total / num_tokens, gradient(parameters)
 
@@ -244,12 +246,16 @@ def test_checkpointing_runs_each_layer_twice_and_only_where_it_learns() -> None:
         patch.setattr(decoder, "layers", [counted(layer, calls) for layer in decoder.layers])
         for checkpointing in (False, True):
             patch.setattr(decoder, "checkpointing", checkpointing)
-            for run in (loop.backward, loop.mean_loss):
+            for run in (loop.backward, held_out_loss):
                 calls.clear()
-                run(decoder, some_rows())
+                run(decoder, EXAMPLES, some_rows())
                 counts.append(calls[:])
     gradient(parameters)
     assert counts == [[0, 1], [0, 1], [0, 1, 1, 0], [0, 1]]
+
+
+def held_out_loss(decoder: Any, objective: Any, rows: Any) -> float:
+    return mean_loss(objective, decoder, rows)
 
 
 def counted(layer: Any, calls: list[int]) -> Any:
@@ -266,7 +272,7 @@ def test_only_the_active_adapter_gets_gradients() -> None:
     lora.add(decoder.model, "other", rank=2, alpha=4, seed=0)
     decoder.switch.active = "x"
     try:
-        loop.backward(decoder, some_rows())
+        loop.backward(decoder, EXAMPLES, some_rows())
         learned = {n for n, p in decoder.model.named_parameters() if p.grad is not None}
         assert learned == {n for n in parameters if ".adapters.x." in n}
         assert len(learned) == 2 * 2 * 7  # A and B of seven linear layers in two layers
@@ -281,7 +287,7 @@ def test_a_fresh_adapter_learns_only_its_second_half() -> None:
     decoder, _ = learning("llama")
     fresh = lora.add(decoder.model, "fresh", rank=2, alpha=4, seed=0)
     try:
-        loop.backward(decoder, some_rows())
+        loop.backward(decoder, EXAMPLES, some_rows())
         norms = [float(p.grad.norm()) for p in fresh if p.grad is not None]
         assert len(norms) == len(fresh)
         assert set(norms[::2]) == {0.0}  # B is zero, and A is seen through it
@@ -294,10 +300,10 @@ def test_a_fresh_adapter_learns_only_its_second_half() -> None:
 
 def test_a_held_out_loss_is_the_same_however_it_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder, _ = learning("qwen3")
-    whole = loop.mean_loss(decoder, some_rows())
+    whole = mean_loss(EXAMPLES, decoder, some_rows())
     for limit in (1, 40, 100):
         monkeypatch.setattr(decoder, "tokens_at_once", limit)
-        assert loop.mean_loss(decoder, some_rows()) == pytest.approx(whole, rel=1e-6)
+        assert mean_loss(EXAMPLES, decoder, some_rows()) == pytest.approx(whole, rel=1e-6)
 
 
 def test_the_loss_is_that_of_each_row_alone() -> None:
@@ -310,4 +316,4 @@ def test_the_loss_is_that_of_each_row_alone() -> None:
             log_probs = torch.log_softmax(decoder.model(torch.tensor([ids])).logits[0], dim=-1)
             for i, token in enumerate(row.target):
                 alone -= float(log_probs[len(row.prompt) - 1 + i, token])
-        assert float(loop.summed_loss(decoder, rows)) == pytest.approx(alone, rel=1e-5)
+        assert float(EXAMPLES.loss(decoder, rows)) == pytest.approx(alone, rel=1e-5)

@@ -12,8 +12,9 @@ import torch
 from steelyard.core import Weights
 from steelyard.errors import TrainingError
 from steelyard.models import Sampling, lora
-from steelyard.training import Progress, checkpoint, loop
+from steelyard.training import Progress, checkpoint, learner, loop
 from steelyard.training.batches import Encoded
+from steelyard.training.objective import Examples, Lesson, mean_loss
 from tiny import WORDS, ask, open_in_float32
 
 PAIRS = list(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True))
@@ -44,9 +45,8 @@ class Run:
         """The backend with what it learned, and the state."""
         backend = open_in_float32(self.tiny_folder)
         state = loop.train(
-            backend.loaded.decoder,
-            encode(backend, PAIRS),
-            encode(backend, self.held_out),
+            learner.begin(backend.loaded.decoder, self.weights, seed=5),
+            Lesson(Examples(), encode(backend, PAIRS), encode(backend, self.held_out)),
             weights=self.weights,
             seed=5,
             folder=self.folder,
@@ -66,7 +66,7 @@ def stopping_after(calls: int) -> Callable[[Progress], None]:
 
 
 def learned(backend: Any) -> dict[str, torch.Tensor]:
-    return lora.tensors(backend.loaded.decoder.model, loop.ADAPTER)
+    return lora.tensors(backend.loaded.decoder.model, learner.ADAPTER)
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -86,7 +86,7 @@ def test_training_memorises_a_mapping(tiny_folder: Path, tmp_path: Path) -> None
     assert losses[0] > 2
     assert losses[-1] < 0.2
     assert state.stopped == "after 40 epochs"
-    backend.adapter = loop.ADAPTER
+    backend.adapter = learner.ADAPTER
     answers = backend.generate([ask(word) for word, _ in PAIRS], Sampling(12))
     assert [answer.text for answer in answers] == [target for _, target in PAIRS]
 
@@ -111,8 +111,8 @@ def test_the_curve_shows_the_mean_loss_per_token_since_the_last_point(
     summed: list[tuple[float, int]] = []
     backward = loop.backward
 
-    def watched(decoder: Any, rows: Any) -> tuple[float, int]:
-        summed.append(backward(decoder, rows))
+    def watched(*args: Any) -> tuple[float, int]:
+        summed.append(backward(*args))
         return summed[-1]
 
     monkeypatch.setattr(loop, "backward", watched)
@@ -144,7 +144,7 @@ def test_on_an_over_fitting_set_training_stops_early_and_the_best_weights_are_ke
     assert state.step < 30 * 4
     assert min(losses, key=losses.__getitem__) == state.best_step
     assert losses[state.step] > losses[state.best_step]
-    kept = loop.mean_loss(backend.loaded.decoder, encode(backend, CONTRARY))
+    kept = mean_loss(Examples(), backend.loaded.decoder, encode(backend, CONTRARY))
     assert kept == losses[state.best_step] == state.best_loss
 
 
@@ -194,9 +194,8 @@ def test_another_seed_learns_something_else(tiny_folder: Path, tmp_path: Path) -
     for seed in (5, 6):
         backend = open_in_float32(tiny_folder)
         loop.train(
-            backend.loaded.decoder,
-            encode(backend, PAIRS),
-            [],
+            learner.begin(backend.loaded.decoder, weights, seed=seed),
+            Lesson(Examples(), encode(backend, PAIRS)),
             weights=weights,
             seed=seed,
             folder=tmp_path / str(seed),
@@ -225,9 +224,8 @@ def test_a_loss_that_is_no_number_names_the_step_and_the_rows(
     message = rf"the loss was nan at step {step + 1} \(training rows \[{str(order[step])[1:-1]}\]\)"
     with pytest.raises(TrainingError, match=message):
         loop.train(
-            decoder,
-            [*rows[:4], poisoned, *rows[5:]],
-            [],
+            learner.begin(decoder, WEIGHTS, seed=5),
+            Lesson(Examples(), [*rows[:4], poisoned, *rows[5:]]),
             weights=WEIGHTS,
             seed=5,
             folder=tmp_path,

@@ -18,8 +18,9 @@ from steelyard.core import ModelSpec, Weights
 from steelyard.errors import TrainingError
 from steelyard.models import Sampling, open_backend, opening
 from steelyard.models.fake import FakeBackend
-from steelyard.training import Job, Progress, TrainingRow, loop, run, train_in_child
+from steelyard.training import Job, Progress, TrainingRow, learner, loop, run, train_in_child
 from steelyard.training.batches import Encoded
+from steelyard.training.objective import Examples, Lesson
 from tiny import WORDS, ask
 
 ROWS = tuple(TrainingRow(ask(f"row {i}"), f"target {i}", f"g{i}") for i in range(24))
@@ -157,9 +158,8 @@ def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
     shown = base.renderer
     encoded = [Encoded(shown.prompt_ids(r.prompt), shown.target_ids(r.target)) for r in rows]
     state = loop.train(
-        base.loaded.decoder,
-        encoded,
-        [],
+        learner.begin(base.loaded.decoder, weights, seed=3),
+        Lesson(Examples(), encoded),
         weights=weights,
         seed=3,
         folder=tmp_path / "in_one_go",
@@ -167,7 +167,7 @@ def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
     )
     assert trained.curve["points"] == state.points
     child, here = base.adapted(trained.folder), open_backend(spec)
-    here.adapter = loop.ADAPTER  # type: ignore[attr-defined]
+    here.adapter = learner.ADAPTER  # type: ignore[attr-defined]
     prompts = [row.prompt for row in rows]
     assert child.generate(prompts, Sampling(8)) == here.generate(prompts, Sampling(8))
     assert child.fingerprint != base.fingerprint

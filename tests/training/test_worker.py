@@ -29,7 +29,7 @@ def job(backend: Any, texts: list[str]) -> Job:
 
 
 def train(given: Job, folder: Path) -> Any:
-    return worker._train_lora(given, folder, folder / "result", lambda _: None)
+    return worker._train_model(given, folder, folder / "result", lambda _: None)
 
 
 def test_the_curve_says_what_was_trained_on(backend: Any, tmp_path: Path) -> None:

@@ -22,16 +22,13 @@ from torch import Tensor
 
 from steelyard.core import Weights
 from steelyard.errors import TrainingError
-from steelyard.models import lora
-from steelyard.models.attention import WholeRows, take
 from steelyard.models.decoder import Decoder
 from steelyard.models.tuning import settle_threads
 from steelyard.training import batches, checkpoint
-from steelyard.training.batches import Encoded
 from steelyard.training.job import Progress
-from steelyard.training.target_loss import target_loss
+from steelyard.training.learner import Learner
+from steelyard.training.objective import Lesson, Objective, Row
 
-ADAPTER = "in_training"
 EVALUATIONS_PER_EPOCH = 2
 FLOOR = 0.1  # of the peak learning rate, at the end
 BETTER = 1e-3  # a held-out loss must fall by this share to count as better
@@ -46,118 +43,104 @@ class State:
     best_loss: float = math.inf
     points: list[dict[str, float | None]] = field(default_factory=list)
     loss_sum: float = 0.0
-    loss_tokens: int = 0
+    loss_count: int = 0
     stopped: str = ""
 
 
 def train(
-    decoder: Decoder,
-    rows: Sequence[Encoded],
-    held_out: Sequence[Encoded],
+    learner: Learner,
+    lesson: Lesson[Row],
     *,
     weights: Weights,
     seed: int,
     folder: Path,
     log: Callable[[Progress], None],
 ) -> State:
-    """Leave the best adapter in the model, under the name `ADAPTER`.
+    """Leave the best weights in the learner.
 
-    The same rows, weights and seed give the same adapter, also when the process was killed and
+    The same lesson, weights and seed give the same result, also when the process was killed and
     started again over the same `folder`.
 
     Raises:
         TrainingError: the loss is not a number.
     """
-    model = decoder.model
+    decoder, rows = learner.decoder, lesson.rows
     per_epoch = batches.steps_per_epoch(len(rows), weights.batch_size)
     num_steps = per_epoch * weights.epochs
     every = max(1, per_epoch // EVALUATIONS_PER_EPOCH)
-    parameters = lora.add(model, ADAPTER, rank=weights.rank, alpha=weights.alpha, seed=seed)
     optimizer = torch.optim.AdamW(
-        parameters, lr=weights.learning_rate, weight_decay=0.0, fused=True
+        learner.parameters, lr=weights.learning_rate, weight_decay=0.0, fused=True
     )
-    best = lora.tensors(model, ADAPTER)
+    best = learner.tensors()
     state = State()
     if (found := checkpoint.latest(folder)) is not None:
         tensors, plain = found
         state = State(**plain)
-        best = _restore(model, optimizer, tensors)
+        best = _restore(learner, optimizer, tensors)
 
     while not state.stopped:
         step = state.step
-        if state.loss_tokens and (step % every == 0 or step == num_steps):
-            loss = mean_loss(decoder, held_out) if held_out else None
+        if state.loss_count and (step % every == 0 or step == num_steps):
+            train_loss = state.loss_sum / state.loss_count
             state.points.append(
                 {
                     "step": step,
                     "epoch": step / per_epoch,
-                    "train_loss": state.loss_sum / state.loss_tokens,
-                    "held_out_loss": loss,
+                    "train_loss": train_loss,
+                    "held_out_loss": None,
                 }
             )
-            log(Progress(step, num_steps, step / per_epoch, state.points[-1]["train_loss"], loss))
-            state.loss_sum, state.loss_tokens = 0.0, 0
+            if lesson.held_out:
+                state.points[-1].update(lesson.objective.held_out(decoder, lesson.held_out))
+            loss = state.points[-1]["held_out_loss"]
+            log(Progress(step, num_steps, step / per_epoch, train_loss, loss))
+            state.loss_sum, state.loss_count = 0.0, 0
             if loss is None or loss < state.best_loss * (1 - BETTER):
                 state.best_loss = state.best_loss if loss is None else loss
-                state.best_step, best = step, lora.tensors(model, ADAPTER)
+                state.best_step, best = step, learner.tensors()
             waited = (step - (state.best_step or 0)) / per_epoch
             if step == num_steps:
                 state.stopped = f"after {weights.epochs} epochs"
             elif waited >= weights.patience:
                 state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
-            checkpoint.save(folder, step, _tensors(model, optimizer, best), asdict(state))
+            checkpoint.save(folder, step, _tensors(learner, optimizer, best), asdict(state))
             continue
 
         settle_threads(decoder.dtype)
         set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
-        loss_sum, tokens = backward(decoder, [rows[i] for i in chosen])
+        loss_sum, count = backward(decoder, lesson.objective, [rows[i] for i in chosen])
         if not math.isfinite(loss_sum):
             raise TrainingError(
                 f"the loss was {loss_sum} at step {step + 1} (training rows {chosen}); "
                 "lower the learning rate or look at these rows"
             )
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(learner.parameters, 1.0)
         optimizer.step()
+        learner.stepped()
         optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.loss_sum += loss_sum
-        state.loss_tokens += tokens
-        log(Progress(state.step, num_steps, state.step / per_epoch, loss_sum / tokens))
+        state.loss_count += count
+        log(Progress(state.step, num_steps, state.step / per_epoch, loss_sum / count))
 
-    lora.assign(model, ADAPTER, best)
+    learner.assign(best)
     return state
 
 
-def backward(decoder: Decoder, rows: Sequence[Encoded]) -> tuple[float, int]:
-    """Accumulate the gradient of the mean loss per target token over the rows of one step.
+def backward(decoder: Decoder, objective: Objective[Row], rows: Sequence[Row]) -> tuple[float, int]:
+    """Accumulate the gradient of the mean loss over the rows of one step.
 
-    Micro-batches are weighted by their tokens, so how the rows are split does not change the
-    gradient. Returns the summed loss in nats and the number of target tokens.
+    Micro-batches are weighted by what is counted in them, so how the rows are split does not
+    change the gradient. Returns the summed loss in nats and the count.
     """
-    tokens = sum(len(row.target) for row in rows)
+    count = sum(map(objective.count, rows))
     losses = []
-    for micro in batches.micro_batches(rows, decoder.tokens_at_once):
-        loss = summed_loss(decoder, micro)
-        (loss / tokens).backward()
+    for micro in objective.micro_batches(rows, decoder.tokens_at_once):
+        loss = objective.loss(decoder, micro)
+        (loss / count).backward()
         losses.append(loss.detach())
-    return float(torch.stack(losses).sum()), tokens  # the one wait for a GPU in a step
-
-
-def mean_loss(decoder: Decoder, rows: Sequence[Encoded]) -> float:
-    """Loss per target token, in nats."""
-    micros = batches.micro_batches(rows, decoder.tokens_at_once)
-    with torch.inference_mode():
-        total = sum(float(summed_loss(decoder, micro)) for micro in micros)
-    return total / sum(len(row.target) for row in rows)
-
-
-def summed_loss(decoder: Decoder, rows: Sequence[Encoded]) -> Tensor:
-    """Cross-entropy summed over target tokens; logits are computed for these alone."""
-    batch = batches.pack(rows, decoder.device)
-    attend = WholeRows(batch.shared, batch.packing, decoder.head.weight)
-    states = take(decoder(batch.ids, batch.positions, attend), batch.states)
-    return target_loss(states, decoder.output, batch.targets)
+    return float(torch.stack(losses).sum()), count  # the one wait for a GPU in a step
 
 
 def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps: int) -> None:
@@ -172,21 +155,21 @@ def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps:
         group["lr"] = weights.learning_rate * share
 
 
-def _tensors(model: Any, optimizer: Any, best: dict[str, Tensor]) -> dict[str, Tensor]:
-    tensors = {f"now.{k}": v for k, v in lora.tensors(model, ADAPTER).items()}
+def _tensors(learner: Learner, optimizer: Any, best: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {f"now.{k}": v for k, v in learner.tensors().items()}
     tensors |= {f"best.{k}": v for k, v in best.items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{k}": v.detach().cpu() for k, v in moments.items()}
     return tensors
 
 
-def _restore(model: Any, optimizer: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put a checkpoint back into model and optimiser; returns the best adapter so far."""
+def _restore(learner: Learner, optimizer: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put a checkpoint back into learner and optimiser; returns the best weights so far."""
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    lora.assign(model, ADAPTER, part("now."))
+    learner.assign(part("now."))
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in part("adam.").items():
         index, _, name = key.partition(".")

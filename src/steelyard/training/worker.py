@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steelyard.core import Json
 from steelyard.errors import SteelyardError, TrainingError
@@ -29,6 +30,12 @@ from steelyard.training.job import (
     Progress,
     held_out_rows,
 )
+
+if TYPE_CHECKING:  # a fake's child loads no torch
+    from steelyard.models.decoder import Decoder
+    from steelyard.models.torch_backend import TorchBackend
+    from steelyard.training.batches import Encoded
+    from steelyard.training.objective import Lesson, Row
 
 _Log = Callable[[Progress], None]
 
@@ -46,7 +53,7 @@ def main(folder: Path) -> int:
             lines.write(json.dumps(asdict(progress)) + "\n")
             lines.flush()
 
-        train = _train_fake if is_fake(job.model.source) else _train_lora
+        train = _train_fake if is_fake(job.model.source) else _train_model
         try:
             curve = train(job, folder, partial, log)
         except SteelyardError as error:
@@ -57,11 +64,9 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
-    from steelyard.models import lora
+def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     from steelyard.models.torch_backend import TorchBackend
-    from steelyard.training import batches, loop
-    from steelyard.training.batches import Encoded
+    from steelyard.training import learner, loop
 
     backend = open_backend(job.model)
     assert isinstance(backend, TorchBackend)
@@ -69,6 +74,31 @@ def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         raise TrainingError(
             f'model "{job.model.name}" changed since the job was made; weigh the task again'
         )
+    learning = learner.begin(backend.loaded.decoder, job.weights, seed=job.seed)
+    lesson, counts = _examples(job, backend)
+    _fit_memory(job, learning.decoder, lesson)
+    state = loop.train(
+        learning,
+        lesson,
+        weights=job.weights,
+        seed=job.seed,
+        folder=folder / "checkpoints",
+        log=log,
+    )
+    learning.save(result, base=backend.loaded.fingerprint)
+    return {
+        "points": state.points,
+        "best_step": state.best_step,
+        "stopped": state.stopped,
+        **counts,
+    }
+
+
+def _examples(job: Job, backend: TorchBackend) -> tuple[Lesson[Encoded], dict[str, int]]:
+    """The targets of the job's rows as a lesson, and how many rows there are of which kind."""
+    from steelyard.training.batches import Encoded
+    from steelyard.training.objective import Examples, Lesson
+
     renderer = backend.renderer
     held = held_out_rows(job.rows, job.seed)
     kept: tuple[list[Encoded], list[Encoded]] = ([], [])
@@ -82,37 +112,22 @@ def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
             f"no training row fits the model's context of {backend.context_tokens} tokens; "
             "shorten the inputs or name a base model with a longer context"
         )
-    weights = job.weights
-    decoder = backend.loaded.decoder
-    longest = max(len(row) for row in (*rows, *held_out))
-    memory_bytes = int(job.memory_gb * 1e9)
-    decoder.checkpointing = longest * batches.bytes_per_token(decoder, longest) > memory_bytes
-    decoder.tokens_at_once = batches.tokens_at_once(decoder, longest, memory_bytes)
-    state = loop.train(
-        decoder,
-        rows,
-        held_out,
-        weights=weights,
-        seed=job.seed,
-        folder=folder / "checkpoints",
-        log=log,
-    )
-    lora.save(
-        result,
-        backend.loaded.decoder.model,
-        loop.ADAPTER,
-        rank=weights.rank,
-        alpha=weights.alpha,
-        base=backend.loaded.fingerprint,
-    )
-    return {
-        "points": state.points,
-        "best_step": state.best_step,
-        "stopped": state.stopped,
+    counts = {
         "num_rows": len(rows),
         "num_held_out": len(held_out),
         "num_too_long": len(job.rows) - len(rows) - len(held_out),
     }
+    return Lesson(Examples(), rows, held_out), counts
+
+
+def _fit_memory(job: Job, decoder: Decoder, lesson: Lesson[Row]) -> None:
+    """Let the decoder hold as much at once as the job's memory allows for the longest row."""
+    from steelyard.training import batches
+
+    longest = max(len(row) for row in (*lesson.rows, *lesson.held_out))
+    memory_bytes = int(job.memory_gb * 1e9)
+    decoder.checkpointing = longest * batches.bytes_per_token(decoder, longest) > memory_bytes
+    decoder.tokens_at_once = batches.tokens_at_once(decoder, longest, memory_bytes)
 
 
 def _train_fake(job: Job, _folder: Path, result: Path, log: _Log) -> Json:
