@@ -226,25 +226,48 @@ class Context:
         return whole if self.budget_tokens is None else f"{whole}, {self.budget_tokens} tokens"
 
 
+# Full weights learn at about a tenth of LoRA's rate: "LoRA Without Regret" (Schulman et al. 2025).
+LEARNING_RATES = {"none": 0.0, "lora": 1e-3, "qlora": 1e-3, "full": 1e-4}
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What is learned, and how. The numbers are explained in docs/weigh.md.
+    """What is learned, and how. The numbers are explained in docs/weights.md.
 
-    Units: `learning_rate` is the peak; `batch_size` is rows per optimiser step; `epochs` is the
-    most that early stopping allows, `patience` how many of them may pass without a new best.
+    `lora` trains low-rank updates of every linear layer, `qlora` does so on a base of four bits,
+    and `full` trains all there is. `rank_stabilised` scales an update by alpha / √rank instead of
+    alpha / rank, and `dora` learns the length of each row of weights apart from its direction.
+    `dropout` is the share of an update's input that is set to nought while it learns.
+
+    Units: `learning_rate` is the peak (None: as `LEARNING_RATES` has it); `batch_size` is rows per
+    optimiser step; `epochs` is the most that early stopping allows, `patience` how many of them
+    may pass without a new best.
     """
 
-    method: Literal["none", "lora"] = "none"
+    method: Literal["none", "lora", "qlora", "full"] = "none"
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 1e-3
+    rank_stabilised: bool = False
+    dora: bool = False
+    dropout: float = 0.0
+    learning_rate: float | None = None
     epochs: int = 3
     batch_size: int = 16
     warmup_share: float = 0.06
+    weight_decay: float = 0.0
     patience: int = 1
 
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up."""
+        given = self.learning_rate
+        return LEARNING_RATES[self.method] if given is None else given
+
     def __str__(self) -> str:
-        return "none" if self.method == "none" else f"{self.method} r={self.rank}"
+        if self.method in ("none", "full"):
+            return self.method
+        kind = self.method + " rank-stabilised" * self.rank_stabilised + " DoRA" * self.dora
+        return f"{kind} r={self.rank}"
 
 
 @dataclass(frozen=True, slots=True)

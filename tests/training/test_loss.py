@@ -88,9 +88,7 @@ rows_after_a_beginning = st.lists(
 )
 
 
-@cache
-def learning(family: str) -> tuple[Decoder, dict[str, nn.Parameter]]:
-    """A small random model with an adapter that has learned something, and its parameters."""
+def random_model(family: str) -> Any:
     config = AutoConfig.for_model(
         family,
         vocab_size=97,
@@ -109,6 +107,13 @@ def learning(family: str) -> tuple[Decoder, dict[str, nn.Parameter]]:
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 nn.init.normal_(parameter)
+    return model
+
+
+@cache
+def learning(family: str) -> tuple[Decoder, dict[str, nn.Parameter]]:
+    """A small random model with an adapter that has learned something, and its parameters."""
+    model = random_model(family)
     decoder = Decoder(model)
     lora.add(model, "x", rank=4, alpha=8, seed=0)
     chance = torch.Generator().manual_seed(1)
@@ -144,17 +149,7 @@ def ours(
 def theirs(family: str, rows: list[Encoded]) -> tuple[float, dict[str, Tensor]]:
     """The same from one batch padded on the right, through transformers' model."""
     decoder, parameters = learning(family)
-    shape = len(rows), max(map(len, rows))
-    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORED)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
-        mask[i, : len(row)] = 1
-        labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
-    logits = decoder.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    loss = functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-    )
+    loss = whole_batch_loss(decoder.model, rows)
     loss.backward()
     return loss.item(), gradient(parameters)
 
@@ -236,6 +231,61 @@ def test_the_order_of_rows_changes_no_gradient() -> None:
     turned_loss, turned = ours("llama", rows[::-1], worth=1, limit=60, at_once=7)
     assert turned_loss == pytest.approx(loss, rel=1e-6)
     assert apart(turned, found) < 1e-5
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_all_weights_have_the_gradient_that_transformers_gives_them(
+    family: str, checkpointing: bool
+) -> None:
+    decoder, plain = Decoder(random_model(family)), random_model(family)
+    learning_now = decoder.learn()
+    decoder.checkpointing = checkpointing
+    decoder.tokens_at_once = 60
+    rows = some_rows()
+    loss, count = loop.backward(decoder, EXAMPLES, rows)
+    expected = whole_batch_loss(plain, rows)
+    expected.backward()
+    assert loss / count == pytest.approx(expected.item(), rel=1e-5)
+    theirs = {name: p.grad for name, p in plain.named_parameters()}
+    layers = 2
+    first = "model.layers.{}.".format
+    seen = 0
+    for n in range(layers):
+        fused = decoder.layers[n]
+        for product, names in (
+            (fused.into, ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+            (fused.out, ["self_attn.o_proj"]),
+            (fused.gate_and_up, ["mlp.gate_proj", "mlp.up_proj"]),
+            (fused.down, ["mlp.down_proj"]),
+        ):
+            for part in ("weight", "bias"):
+                own = getattr(product.product, part)
+                if own is None:
+                    continue
+                wanted = torch.cat([theirs[f"{first(n)}{name}.{part}"] for name in names])
+                torch.testing.assert_close(own.grad, wanted, rtol=1e-4, atol=1e-6)
+                seen += 1
+    for name, parameter in decoder.model.named_parameters():
+        if ".base." not in name:
+            torch.testing.assert_close(parameter.grad, theirs[name], rtol=1e-4, atol=1e-6)
+            seen += 1
+    assert seen == len(learning_now)
+
+
+def whole_batch_loss(model: Any, rows: list[Encoded]) -> Tensor:
+    """The mean loss of one batch padded on the right, as transformers computes it."""
+    shape = len(rows), max(map(len, rows))
+    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
+        mask[i, : len(row)] = 1
+        labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
 
 
 def test_checkpointing_runs_each_layer_twice_and_only_where_it_learns() -> None:

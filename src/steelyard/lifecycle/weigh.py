@@ -35,7 +35,7 @@ from steelyard.measure.verdict import (
     disagreements,
     finalists,
 )
-from steelyard.models import check_embedder, check_model
+from steelyard.models import check_embedder, check_model, check_quantising
 from steelyard.recipes import Sweep, parse_sweep, select, swept
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
@@ -71,6 +71,8 @@ def weigh(
         check_model(model)
         if any(recipe.context.embeds for recipe in chosen):
             check_embedder(model.source)
+    if any(recipe.weights.method == "qlora" for recipe in chosen):
+        check_quantising()
     _reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from steelyard.core import Comparison, RecipeReport, SplitReport, Task
+from steelyard.core import Comparison, Json, RecipeReport, SplitReport, Task
 from steelyard.measure.decision import Decision
 from steelyard.measure.statistics import examples_needed, minimum_detectable_difference
 
 SMALL_DIFFERENCE = 0.10  # Source: Miller 2024, arXiv:2411.00640: what few examples can tell
+OVER_FITTED = 0.05  # by this share of it the held-out loss rose, and not by chance. Source: ours
 LIKELY_DISAGREEMENT = 0.3  # share of examples two recipes differ on, before anything is known
 
 
@@ -50,11 +51,34 @@ def warnings(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
             if split is not None and split.num_errors:
                 failed = _count(split.num_errors, f"{name} example")
                 found.append(f"{report.name} failed on {failed}; they have no score.")
-        if report.learning_curve and report.learning_curve["num_too_long"]:
-            count = _count(report.learning_curve["num_too_long"], "training row")
-            found.append(f"{report.name} left out {count}, longer than the model's context.")
+        if report.learning_curve:
+            found += _training(report.name, report.learning_curve)
         if report.status != "finished":
             found.append(f"{report.name} was {report.status}: {report.why}.")
+    return found
+
+
+def _training(name: str, curve: Mapping[str, Json]) -> list[str]:
+    """What a learning curve warns of."""
+    found = []
+    if curve["num_too_long"]:
+        count = _count(curve["num_too_long"], "training row")
+        found.append(f"{name} left out {count}, longer than the model's context.")
+    if curve.get("trouble"):
+        found.append(f"The training of {name} went wrong: {curve['stopped']}.")
+    points = [point for point in curve["points"] if point["held_out_loss"] is not None]
+    best = next((point for point in points if point["step"] == curve["best_step"]), None)
+    if best is None:
+        return found
+    last, least = points[-1], best["held_out_loss"]
+    rose = last["held_out_loss"] > least * (1 + OVER_FITTED)
+    if rose and last["train_loss"] < best["train_loss"]:
+        found.append(
+            f"{name} over-fitted after step {best['step']}: by step {last['step']} its loss on "
+            f"rows held out rose from {least:.3f} to {last['held_out_loss']:.3f}, while on the "
+            f"rows it learned from it fell to {last['train_loss']:.3f}. The weights of step "
+            f"{best['step']} are used."
+        )
     return found
 
 

@@ -12,7 +12,13 @@ from steelyard.models.base import (
     Sampling,
     TokenEmbedder,
 )
-from steelyard.models.opening import check_embedder, check_model, open_backend, open_embedder
+from steelyard.models.opening import (
+    check_embedder,
+    check_model,
+    check_quantising,
+    open_backend,
+    open_embedder,
+)
 
 runtime.settle_waiting()  # here, because it must come before torch
 
@@ -28,6 +34,7 @@ __all__ = [
     "TokenEmbedder",
     "check_embedder",
     "check_model",
+    "check_quantising",
     "open_backend",
     "open_embedder",
 ]

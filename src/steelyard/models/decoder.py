@@ -15,11 +15,11 @@ wrongly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from steelyard.models import lora
@@ -91,6 +91,26 @@ class Decoder:
                 x = layer(index, x, angles, attend)
         hidden: Tensor = self.norm(x)
         return hidden
+
+    def fused(self) -> Iterator[Fused]:
+        """The products of all layers."""
+        for layer in self.layers:
+            yield from (layer.into, layer.out, layer.gate_and_up, layer.down)
+
+    def learn(self) -> list[nn.Parameter]:
+        """Let every weight have a gradient, and return each once, fused where products are.
+
+        The model's own weights are views of these and change with them.
+        """
+        self.switch.active = None
+        ends = [self.embed.weight, *self.output.learn(self.head.weight, self.head.bias)]
+        found = {id(parameter): parameter for parameter in ends}  # the two may be one
+        for name, parameter in self.model.named_parameters():
+            if ".base." not in name and ".adapters." not in name:  # norms
+                found.setdefault(id(parameter), parameter)
+        for fused in self.fused():
+            found |= {id(parameter): parameter for parameter in fused.learn()}
+        return [parameter.requires_grad_() for parameter in found.values()]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits. Shapes: [N, width] → [N, V]."""

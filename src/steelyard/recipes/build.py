@@ -70,7 +70,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     answering = prompting(recipe, task, backend, workshop)
     seconds = time.perf_counter() - started
     curve, trained_seconds = None, 0.0
-    if recipe.weights.method == "lora":
+    if recipe.weights.method != "none":
         job = training_job(answering, task, workshop.seed)
         folder, curve, trained_seconds = _trained(job, workshop)
         answering = replace(answering, backend=backend.adapted(folder))

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from steelyard.core import Context, Decoding, ModelSpec, Recipe, Task, Weights
 from steelyard.errors import InputError, unknown
 from steelyard.recipes.prompt import target_text
+from steelyard.recipes.recipe_file import ANY_MODEL, read_recipe
 
 CONTROLS = ("majority", "tfidf", "zero-shot")  # always run: a verdict needs them
 # Explain the others and are never chosen: reading with retrieval taken out of it, retrieval with
 # reading taken out of it, and whether examples teach more than their form.
 DIAGNOSTICS = ("oracle-passages", "random-passages", "shuffled-shot")
+
+ON_REQUEST = ("full", "full+constrained")  # known by name and dear: weighed only when named
 
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
@@ -41,6 +45,7 @@ def presets(task: Task) -> dict[str, Recipe]:
         "few-shot": (Context(examples="fixed", num_examples=shots), Weights()),
         "nearest-shot": (Context(examples="nearest", num_examples=shots), Weights()),
         "lora": (Context(describe_output=False), Weights("lora")),
+        "full": (Context(describe_output=False), Weights("full")),
     }
     if task.knowledge.documents:
         few = min(2, shots)
@@ -85,31 +90,40 @@ def _calibratable(context: Context, weights: Weights) -> bool:
 
 
 def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
-    """The recipes to weigh: those named, and the controls; all that fit when none is named.
+    """The recipes to weigh: those named, and the controls; all that fit when none is named, but
+    for those `ON_REQUEST`. A name that ends in .toml is a file with a recipe of the user's own.
 
     With several base models each recipe runs on each, named `recipe@model`; a name without a
     model means that recipe on all of them.
 
     Raises:
-        InputError: a name is not known.
+        InputError: a name is not known, or a file does not hold a recipe.
     """
     table = presets(task)
+    files = [name for name in names or () if name.endswith(".toml")]
     models = task.models
+    bound: dict[str, str] = {}  # to the model that a file names
+    for file in files:
+        recipe = read_recipe(Path(file), table, [model.name for model in models])
+        table[recipe.name], bound[recipe.name] = recipe, recipe.model
     expanded: dict[str, Recipe] = {}
     for name, recipe in table.items():
         if recipe.model == name:  # a control that is its own model
             expanded[name] = recipe
             continue
         for model in models:
+            if bound.get(name, ANY_MODEL) not in (ANY_MODEL, model.name):
+                continue
             full = name if len(models) == 1 else f"{name}@{model.name}"
             expanded[full] = replace(recipe, name=full, model=model.name)
     if names is None:
-        return list(expanded.values())
+        return [r for r in expanded.values() if not is_one_of(r, ON_REQUEST)]
+    named = [*(name for name in names if name not in files), *bound]
     known = [*table, *(name for name in expanded if name not in table)]
-    for name in names:
+    for name in named:
         if name not in known:
             raise InputError(unknown("recipe", name, known))
-    wanted = {*names, *CONTROLS}
+    wanted = {*named, *CONTROLS}
     return [r for name, r in expanded.items() if name in wanted or name.split("@")[0] in wanted]
 
 

@@ -3,7 +3,8 @@
 Defaults and where they come from
     all linear layers, alpha = 2 rank, learning rate about ten times that of full fine-tuning,
     batch of at most 32 rows: "LoRA Without Regret" (Schulman et al. 2025)
-    AdamW betas 0.9, 0.999, no weight decay, gradient norm clipped at 1: customary
+    AdamW betas 0.9, 0.999, gradient norm clipped at 1: customary
+    no weight decay and no dropout: early stopping does their work; docs/log/2026-11-26-weights.md
     warm-up over 6 % of the steps, then a cosine to a tenth of the peak: Loshchilov & Hutter 2017
     evaluation twice an epoch, stop after `patience` epochs' worth without a new best: ours,
     not measured
@@ -11,6 +12,7 @@ Defaults and where they come from
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from steelyard.core import Weights
+from steelyard.core import Json, Weights
 from steelyard.errors import TrainingError
 from steelyard.models.decoder import Decoder
+from steelyard.models.torch_backend import out_of_memory
 from steelyard.models.tuning import settle_threads
 from steelyard.training import batches, checkpoint
 from steelyard.training.job import Progress
@@ -36,7 +39,10 @@ BETTER = 1e-3  # a held-out loss must fall by this share to count as better
 
 @dataclass(slots=True)
 class State:
-    """What a resumed run must know beside the tensors."""
+    """What a resumed run must know beside the tensors.
+
+    `halved` counts how often memory ran out; `trouble` is what ended the training too early.
+    """
 
     step: int = 0
     best_step: int | None = None
@@ -44,7 +50,9 @@ class State:
     points: list[dict[str, float | None]] = field(default_factory=list)
     loss_sum: float = 0.0
     loss_count: int = 0
+    halved: int = 0
     stopped: str = ""
+    trouble: str | None = None
 
 
 def train(
@@ -62,39 +70,28 @@ def train(
     started again over the same `folder`.
 
     Raises:
-        TrainingError: the loss is not a number.
+        TrainingError: the loss is not a number before there are weights worth keeping, or not
+        even one row fits the memory, or a checkpoint cannot be written.
     """
     decoder, rows = learner.decoder, lesson.rows
     per_epoch = batches.steps_per_epoch(len(rows), weights.batch_size)
     num_steps = per_epoch * weights.epochs
     every = max(1, per_epoch // EVALUATIONS_PER_EPOCH)
-    optimizer = torch.optim.AdamW(
-        learner.parameters, lr=weights.learning_rate, weight_decay=0.0, fused=True
-    )
+    optimizer = make_optimizer(learner.parameters, weights)
     best = learner.tensors()
     state = State()
     if (found := checkpoint.latest(folder)) is not None:
         tensors, plain = found
         state = State(**plain)
         best = _restore(learner, optimizer, tensors)
+        decoder.tokens_at_once = max(1, decoder.tokens_at_once >> state.halved)
 
     while not state.stopped:
         step = state.step
         if state.loss_count and (step % every == 0 or step == num_steps):
-            train_loss = state.loss_sum / state.loss_count
-            state.points.append(
-                {
-                    "step": step,
-                    "epoch": step / per_epoch,
-                    "train_loss": train_loss,
-                    "held_out_loss": None,
-                }
-            )
-            if lesson.held_out:
-                state.points[-1].update(lesson.objective.held_out(decoder, lesson.held_out))
-            loss = state.points[-1]["held_out_loss"]
-            log(Progress(step, num_steps, step / per_epoch, train_loss, loss))
-            state.loss_sum, state.loss_count = 0.0, 0
+            point = _evaluate(learner, lesson, state, per_epoch)
+            loss = point["held_out_loss"]
+            log(Progress(step, num_steps, step / per_epoch, point["train_loss"], loss))
             if loss is None or loss < state.best_loss * (1 - BETTER):
                 state.best_loss = state.best_loss if loss is None else loss
                 state.best_step, best = step, learner.tensors()
@@ -103,22 +100,22 @@ def train(
                 state.stopped = f"after {weights.epochs} epochs"
             elif waited >= weights.patience:
                 state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
-            checkpoint.save(folder, step, _tensors(learner, optimizer, best), asdict(state))
+            checkpoint.save(folder, step, _tensors(learner, optimizer, best, state), asdict(state))
             continue
 
         settle_threads(decoder.dtype)
         set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
-        loss_sum, count = backward(decoder, lesson.objective, [rows[i] for i in chosen])
-        if not math.isfinite(loss_sum):
-            raise TrainingError(
-                f"the loss was {loss_sum} at step {step + 1} (training rows {chosen}); "
-                "lower the learning rate or look at these rows"
-            )
-        torch.nn.utils.clip_grad_norm_(learner.parameters, 1.0)
+        loss_sum, count = _take(learner, lesson.objective, [rows[i] for i in chosen], seed, state)
+        norm = float(nn.utils.clip_grad_norm_(learner.parameters, 1.0))
+        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
+            wrong = f"the loss was {loss_sum}" if math.isfinite(norm) else f"gradients were {norm}"
+            _give_up(f"{wrong} at step {step + 1} (training rows {chosen})", state)
+            checkpoint.save(folder, step, _tensors(learner, optimizer, best, state), asdict(state))
+            continue
         optimizer.step()
-        learner.stepped()
         optimizer.zero_grad(set_to_none=True)
+        learner.stepped()
         state.step += 1
         state.loss_sum += loss_sum
         state.loss_count += count
@@ -126,6 +123,76 @@ def train(
 
     learner.assign(best)
     return state
+
+
+def make_optimizer(parameters: Sequence[nn.Parameter], weights: Weights) -> torch.optim.AdamW:
+    """AdamW. Matrices decay, and what there is one of for each row or column does not."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weights.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=weights.peak_learning_rate, fused=True)
+
+
+def _evaluate(
+    learner: Learner, lesson: Lesson[Row], state: State, per_epoch: int
+) -> dict[str, Json]:
+    """The next point of the learning curve."""
+    point: dict[str, Json] = {
+        "step": state.step,
+        "epoch": state.step / per_epoch,
+        "train_loss": state.loss_sum / state.loss_count,
+        "held_out_loss": None,
+    }
+    if lesson.held_out:
+        point.update(lesson.objective.held_out(learner.decoder, lesson.held_out))
+    state.points.append(point)
+    state.loss_sum, state.loss_count = 0.0, 0
+    return point
+
+
+def _take(
+    learner: Learner, objective: Objective[Row], rows: Sequence[Row], seed: int, state: State
+) -> tuple[float, int]:
+    """Leave the gradient of one step, with fewer rows at once where memory runs out.
+
+    Chance (dropout) is a function of seed and step, so that a checkpoint need not hold its state
+    and a step that is taken again comes out the same.
+    """
+    decoder = learner.decoder
+    while True:
+        torch.manual_seed(_seed_of(seed, state.step))
+        try:
+            return backward(decoder, objective, rows)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if decoder.tokens_at_once <= min(map(len, rows)):
+                raise TrainingError(
+                    f"memory ran out at step {state.step + 1} with one row at once, the longest "
+                    f"of {max(map(len, rows))} tokens; shorten the inputs or free some memory"
+                ) from error
+        for parameter in learner.parameters:
+            parameter.grad = None
+        state.halved += 1
+        decoder.tokens_at_once //= 2
+
+
+def _seed_of(seed: int, step: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:step {step}".encode()).digest()[:7])
+
+
+def _give_up(wrong: str, state: State) -> None:
+    """Stop with the best weights so far.
+
+    Raises:
+        TrainingError: there are none.
+    """
+    if state.best_step is None:
+        raise TrainingError(f"{wrong}; lower the learning rate or look at these rows")
+    state.trouble = wrong
+    state.stopped = f"{wrong}; the weights of step {state.best_step} were kept"
 
 
 def backward(decoder: Decoder, objective: Objective[Row], rows: Sequence[Row]) -> tuple[float, int]:
@@ -152,12 +219,15 @@ def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps:
         done = (step - warmup) / max(1, num_steps - warmup)
         share = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
     for group in optimizer.param_groups:
-        group["lr"] = weights.learning_rate * share
+        group["lr"] = weights.peak_learning_rate * share
 
 
-def _tensors(learner: Learner, optimizer: Any, best: dict[str, Tensor]) -> dict[str, Tensor]:
+def _tensors(
+    learner: Learner, optimizer: Any, best: dict[str, Tensor], state: State
+) -> dict[str, Tensor]:
     tensors = {f"now.{k}": v for k, v in learner.tensors().items()}
-    tensors |= {f"best.{k}": v for k, v in best.items()}
+    if state.best_step != state.step:  # else they are the same
+        tensors |= {f"best.{k}": v for k, v in best.items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{k}": v.detach().cpu() for k, v in moments.items()}
     return tensors
@@ -169,10 +239,11 @@ def _restore(learner: Learner, optimizer: Any, tensors: dict[str, Tensor]) -> di
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    learner.assign(part("now."))
+    now = part("now.")
+    learner.assign(now)
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in part("adam.").items():
         index, _, name = key.partition(".")
         moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return part("best.")
+    return part("best.") or now

@@ -85,11 +85,13 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         folder=folder / "checkpoints",
         log=log,
     )
-    learning.save(result, base=backend.loaded.fingerprint)
+    learning.save(result, backend.loaded)
     return {
         "points": state.points,
         "best_step": state.best_step,
         "stopped": state.stopped,
+        "trouble": state.trouble,
+        "halved": state.halved,
         **counts,
     }
 
@@ -99,6 +101,8 @@ def _examples(job: Job, backend: TorchBackend) -> tuple[Lesson[Encoded], dict[st
     from steelyard.training.batches import Encoded
     from steelyard.training.objective import Examples, Lesson
 
+    if not job.rows:
+        raise TrainingError("there is no row to learn from; give the task rows with targets")
     renderer = backend.renderer
     held = held_out_rows(job.rows, job.seed)
     kept: tuple[list[Encoded], list[Encoded]] = ([], [])
