@@ -490,7 +490,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
-    """One line of the league table. Tokens are means per example."""
+    """One line of the league table. Tokens are means per example.
+
+    `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
+    first of which is the one in this table; empty unless several were asked for.
+    """
 
     name: str
     model: str
@@ -511,6 +515,7 @@ class RecipeReport:
     completion_tokens: float | None = None
     latency_ms: Latency = Latency()
     learning_curve: Json = None
+    seed_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

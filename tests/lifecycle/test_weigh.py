@@ -219,3 +219,21 @@ def test_a_sweep_is_weighed_beside_the_controls_and_drawn(tmp_path: Path) -> Non
     assert "How much is enough" in page
     assert "Score on dev, with interval over examples" in page
     assert curve["sentence"] in page
+
+
+def test_with_several_seeds_trained_recipes_show_their_spread(tmp_path):
+    task = load_task(write_task(tmp_path))
+    home = tmp_path / "home"
+    verdict = weigh(task, home=home, recipes=["lora"], seed=range(2, 5))
+    named = {report.name: report for report in verdict.recipes}
+    scores = named["lora"].seed_scores
+    assert len(scores) == 3
+    assert scores[0] == named["lora"].dev.score
+    assert named["zero-shot"].seed_scores == ()
+    assert verdict.seed == 2
+    assert sum("was trained with 3 seeds" in note for note in verdict.notes) == 1
+    alone = weigh(task, home=home, recipes=["lora"], seed=3)
+    again = next(report for report in alone.recipes if report.name == "lora")
+    assert again.dev.score == scores[1]
+    assert again.seed_scores == ()
+    assert trials(home, "dev")["lora"] == 3 * len(task.dev)

@@ -12,7 +12,7 @@ from fake_tasks import example, make_task
 from steelyard.core import Context, Decoding, Knowledge, ModelSpec, Output, Recipe, Weights
 from steelyard.errors import InputError
 from steelyard.recipes import CONTROLS, DIAGNOSTICS, is_one_of, model_of, presets, select
-from steelyard.recipes.presets import PASSAGES, SHOTS
+from steelyard.recipes.presets import ON_REQUEST, PASSAGES, SHOTS
 
 TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
@@ -27,14 +27,15 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot lora shuffled-shot",
+            "nearest-shot lora full shuffled-shot",
         ),
         (
             JSON,
             "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
-            "nearest-shot nearest-shot+constrained lora lora+constrained shuffled-shot",
+            "nearest-shot nearest-shot+constrained lora lora+constrained full full+constrained "
+            "shuffled-shot",
         ),
-        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora shuffled-shot"),
+        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora full shuffled-shot"),
     ],
 )
 def test_each_output_type_has_its_recipes_in_the_order_in_which_they_run(task, names):
@@ -51,7 +52,8 @@ def test_a_recipe_is_a_value_on_the_axes():
     )
     assert table["nearest-shot"].context == Context(examples="nearest", num_examples=SHOTS["label"])
     assert table["lora"].weights == Weights("lora")
-    assert table["lora"].context == Context(describe_output=False)
+    assert table["full"].weights == Weights("full")
+    assert table["lora"].context == table["full"].context == Context(describe_output=False)
     assert presets(JSON)["few-shot"].context.num_examples == SHOTS["json"]
     assert presets(JSON)["lora+constrained"].decoding == Decoding("constrained")
     assert presets(TEXT)["few-shot"].decoding == Decoding("free")
@@ -124,8 +126,13 @@ def test_fewer_rows_than_shots_are_shown_all():
     assert presets(few)["few-shot"].context.num_examples == 3
 
 
-def test_none_named_means_all_that_fit():
-    assert [r.name for r in select(TEXT)] == list(presets(TEXT))
+def test_none_named_means_all_that_fit_but_the_dear_ones():
+    dear = [name for name in presets(TEXT) if name in ON_REQUEST]
+    assert dear == ["full"]
+    assert [r.name for r in select(TEXT)] == [n for n in presets(TEXT) if n not in dear]
+    assert [r.name for r in select(TEXT, dear)] == [*CONTROLS, "full"]
+    assert not {"full@big", "full@small"} & {r.name for r in select(TWO)}
+    assert not {"full", "full+constrained"} & {r.name for r in select(JSON)}
     assert {r.model for r in select(TEXT)} == {"majority", "tfidf", "fake"}
 
 
@@ -156,7 +163,7 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
         (
             TEXT,
             "lora@fake",
-            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, shuffled-shot.",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, full, shuffled-shot.",
         ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],
@@ -171,3 +178,24 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(task, name, hint):
 def test_the_model_of_a_recipe_is_the_tasks():
     lora = next(r for r in select(TWO) if r.name == "lora@small")
     assert model_of(TWO, lora) == ModelSpec("small", "fake:1")
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (Weights(), "none"),
+        (Weights("lora"), "lora r=16"),
+        (Weights("lora", rank=64, rank_stabilised=True), "lora rank-stabilised r=64"),
+        (Weights("qlora", dora=False), "qlora r=16"),
+        (Weights("lora", rank_stabilised=True, dora=True), "lora rank-stabilised DoRA r=16"),
+        (Weights("full"), "full"),
+    ],
+)
+def test_weights_say_what_they_are(weights, words):
+    assert str(weights) == words
+
+
+def test_the_learning_rate_is_that_of_the_method_unless_one_is_given():
+    assert Weights("full").peak_learning_rate == Weights("lora").peak_learning_rate / 10 == 1e-4
+    assert Weights("full", learning_rate=3e-5).peak_learning_rate == 3e-5
+    assert Weights("lora", learning_rate=0.0).peak_learning_rate == 0

@@ -115,9 +115,9 @@ def test_the_curve_shows_the_mean_loss_per_token_since_the_last_point(
     summed: list[tuple[float, int]] = []
     backward = loop.backward
 
-    def watched(*args: Any) -> tuple[float, int]:
-        summed.append(backward(*args))
-        return summed[-1]
+    def watched(decoder: Any, objective: Any, rows: Any, count: int) -> float:
+        summed.append((backward(decoder, objective, rows, count), count))
+        return summed[-1][0]
 
     monkeypatch.setattr(loop, "backward", watched)
     _, state = Run(tiny_folder, tmp_path)()
@@ -308,7 +308,7 @@ def test_full_weights_beside_bfloat16_move_by_less_than_it_can_tell(tiny_folder:
     learning = learner.begin(decoder, FULL, seed=5)
     assert {p.dtype for p in learning.parameters} == {torch.float32}
     before = learning.tensors()
-    loop.backward(decoder, Examples(), encode(backend, PAIRS))
+    loop.backward(decoder, Examples(), encode(backend, PAIRS), 1)
     assert all(part.grad is None for part in decoder.learn())
     assert all(exact.grad is not None for exact in learning.parameters)
     with torch.no_grad():
@@ -330,9 +330,9 @@ def test_a_loss_that_is_no_number_later_on_keeps_the_best_weights_and_says_so(
     backward = loop.backward
     steps = iter(range(100))
 
-    def poisoned(*given: Any) -> tuple[float, int]:
-        loss, count = backward(*given)
-        return (math.nan if next(steps) == 5 else loss), count
+    def poisoned(*given: Any) -> float:
+        loss: float = backward(*given)
+        return math.nan if next(steps) == 5 else loss
 
     monkeypatch.setattr(loop, "backward", poisoned)
     backend, state = Run(tiny_folder, tmp_path)()
@@ -350,8 +350,8 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
 ) -> None:
     backward = loop.backward
 
-    def poisoned(decoder: Any, objective: Any, rows: Any) -> tuple[float, int]:
-        found = backward(decoder, objective, rows)
+    def poisoned(decoder: Any, *given: Any) -> float:
+        found: float = backward(decoder, *given)
         _, layer = next(lora.layers(decoder.model))
         layer.adapters[learner.ADAPTER].b.grad[0, 0] = math.inf
         return found

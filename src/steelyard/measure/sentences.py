@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import mean, stdev
 
 from steelyard.core import Comparison, Json, RecipeReport, SplitReport, Task
 from steelyard.measure.decision import Decision
@@ -55,6 +56,28 @@ def warnings(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
             found += _training(report.name, report.learning_curve)
         if report.status != "finished":
             found.append(f"{report.name} was {report.status}: {report.why}.")
+    return found
+
+
+def seeds(reports: Sequence[RecipeReport], num_seeds: int) -> list[str]:
+    """How far chance in training alone moves the dev score of each recipe."""
+    found = []
+    for report in reports:
+        scores = report.seed_scores
+        if not scores:
+            continue
+        each = ", ".join(f"{score:.3f}" for score in scores)
+        if len(scores) < num_seeds:
+            found.append(
+                f"{report.name} was trained with {_count(len(scores), 'seed')} of {num_seeds}, "
+                f"because the next one failed or had no time: dev {each}."
+            )
+        else:
+            found.append(
+                f"{report.name} was trained with {len(scores)} seeds: dev {each}; mean "
+                f"{mean(scores):.3f}, standard deviation {stdev(scores):.3f}. The first is the "
+                "one that is compared."
+            )
     return found
 
 

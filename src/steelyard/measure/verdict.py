@@ -41,6 +41,7 @@ class Weighed:
     why: str | None = None
     setup_seconds: float | None = None
     curve: Json = None
+    seed_scores: tuple[float, ...] = ()
     diagnostic: bool = False
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
 
@@ -133,6 +134,7 @@ def report(
         completion_tokens=sum(u.completion_tokens for u in usages) / count if usages else None,
         latency_ms=latency(dev),
         learning_curve=weighed.curve,
+        seed_scores=weighed.seed_scores,
     )
 
 

@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from steelyard.core import Context, Decoding, Json, Recipe, Weights
-from steelyard.errors import TaskError
+from steelyard.errors import TaskError, unknown
 from steelyard.tasks.toml_table import Table
 
 PARTS = {"context": Context, "weights": Weights, "decoding": Decoding}
 AT_LEAST_ONE = {"rank", "alpha", "epochs", "batch_size", "patience", "budget_tokens"}
-SHARES = {"dropout", "warmup_share", "weight_decay"}
+SHARES = {"dropout", "weight_decay"}
 ANY_MODEL = ""  # each of the task's
 MOST_BYTES = 100_000  # of a recipe file
 
@@ -68,16 +68,19 @@ def recipe_toml(recipe: Recipe) -> str:
     """The recipe as a file that reads as it: what differs from the defaults, and its decoding."""
     lines = [f"name = {_written(recipe.name)}", f"model = {_written(recipe.model)}"]
     for part, kind in PARTS.items():
-        value, plain = getattr(recipe, part), kind()
-        own = [
-            f"{field.name} = {_written(getattr(value, field.name))}"
-            for field in fields(kind)
-            if getattr(value, field.name) != getattr(plain, field.name)
-            or (part, field.name) == ("decoding", "kind")
-        ]
-        if own:
-            lines += ["", f"[{part}]", *own]
+        lines += _section([part], getattr(recipe, part), kind())
     return "\n".join(lines) + "\n"
+
+
+def _section(at: list[str], value: Any, plain: Any) -> list[str]:
+    own, inside = [], []
+    for field in fields(value):
+        mine, usual = getattr(value, field.name), getattr(plain, field.name)
+        if is_dataclass(mine):
+            inside += _section([*at, field.name], mine, type(mine)())
+        elif mine != usual or [*at, field.name] == ["decoding", "kind"]:
+            own.append(f"{field.name} = {_written(mine)}")
+    return (["", f"[{'.'.join(at)}]", *own] if own or len(at) > 1 else []) + inside
 
 
 def _written(value: Json) -> str:
@@ -87,10 +90,9 @@ def _written(value: Json) -> str:
 
 def _part(table: Table, base: Any) -> Any:
     """A part of a recipe: the values of `base`, and what the file says instead."""
-    known: dict[str, Field[Any]] = {field.name: field for field in fields(base)}
     others = {part: [f.name for f in fields(kind)] for part, kind in PARTS.items()}
     del others[table.at[0]]
-    table.known_only(known, others)
+    table.known_only([field.name for field in fields(base)], others)
     hints = get_type_hints(type(base))
     return replace(base, **{key: _value(table, key, hints[key]) for key in table.values})
 
@@ -99,12 +101,26 @@ def _value(table: Table, key: str, hint: Any) -> Json:
     """What a key holds, read as its field's type asks."""
     if isinstance(hint, types.UnionType):  # X | None, and a key that is there is not None
         (hint,) = (part for part in get_args(hint) if part is not type(None))
+    if is_dataclass(hint):
+        return _part(table.table(key), hint())
     if get_origin(hint) is Literal:
         return table.choice(key, get_args(hint))
     if get_origin(hint) is tuple:
-        return table.strings(key, '["examples"]')
+        return _choices(table, key, get_args(get_args(hint)[0]))
     if hint is bool:
         return table.switch(key)
+    return table.string(key) if hint is str else _number(table, key, hint)
+
+
+def _choices(table: Table, key: str, known: Sequence[str]) -> Json:
+    values = table.strings(key, json.dumps(known[:1])) or ()
+    for value in values:
+        if value not in known:
+            raise table.error(key, f'holds "{value}". {unknown(key, value, known)}')
+    return values
+
+
+def _number(table: Table, key: str, hint: type) -> Json:
     if hint is int:
         value = table.whole(key)
         if value == 0 and key in AT_LEAST_ONE:
@@ -112,7 +128,7 @@ def _value(table: Table, key: str, hint: Any) -> Json:
         return value
     if key == "relevance_floor":
         return table.number(key, low=-1e9)
-    if key in SHARES:
+    if key in SHARES or key.endswith("_share"):
         return table.number(key, high=1.0)
     return table.number(key, low_is_in=False)
 

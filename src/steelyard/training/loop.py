@@ -31,9 +31,11 @@ from steelyard.training import batches, checkpoint
 from steelyard.training.job import Progress
 from steelyard.training.learner import Learner
 from steelyard.training.objective import Lesson, Objective, Row
+from steelyard.training.ranks import Ranks
 
 EVALUATIONS_PER_EPOCH = 2
 FLOOR = 0.1  # of the peak learning rate, at the end
+ALONE = Ranks()
 BETTER = 1e-3  # a held-out loss must fall by this share to count as better
 
 
@@ -63,8 +65,9 @@ def train(
     seed: int,
     folder: Path,
     log: Callable[[Progress], None],
+    ranks: Ranks = ALONE,
 ) -> State:
-    """Leave the best weights in the learner.
+    """Leave the best weights in the learner, in each of the processes that take part.
 
     The same lesson, weights and seed give the same result, also when the process was killed and
     started again over the same `folder`.
@@ -89,7 +92,7 @@ def train(
     while not state.stopped:
         step = state.step
         if state.loss_count and (step % every == 0 or step == num_steps):
-            point = _evaluate(learner, lesson, state, per_epoch)
+            point = _evaluate(learner, lesson, state, per_epoch, ranks)
             loss = point["held_out_loss"]
             log(Progress(step, num_steps, step / per_epoch, point["train_loss"], loss))
             if loss is None or loss < state.best_loss * (1 - BETTER):
@@ -100,18 +103,25 @@ def train(
                 state.stopped = f"after {weights.epochs} epochs"
             elif waited >= weights.patience:
                 state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
-            checkpoint.save(folder, step, _tensors(learner, optimizer, best, state), asdict(state))
+            if ranks.leads:
+                tensors = _tensors(learner, optimizer, best, state)
+                checkpoint.save(folder, step, tensors, asdict(state))
             continue
 
         settle_threads(decoder.dtype)
         set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
-        loss_sum, count = _take(learner, lesson.objective, [rows[i] for i in chosen], seed, state)
+        count = sum(lesson.objective.count(rows[i]) for i in chosen)
+        mine = ranks.share([rows[i] for i in chosen])
+        torch.manual_seed(_seed_of(seed, step, ranks.rank))
+        loss_sum = ranks.add_up(learner.parameters, _take(learner, lesson, mine, count, state))
         norm = float(nn.utils.clip_grad_norm_(learner.parameters, 1.0))
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             wrong = f"the loss was {loss_sum}" if math.isfinite(norm) else f"gradients were {norm}"
             _give_up(f"{wrong} at step {step + 1} (training rows {chosen})", state)
-            checkpoint.save(folder, step, _tensors(learner, optimizer, best, state), asdict(state))
+            if ranks.leads:
+                tensors = _tensors(learner, optimizer, best, state)
+                checkpoint.save(folder, step, tensors, asdict(state))
             continue
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -136,7 +146,7 @@ def make_optimizer(parameters: Sequence[nn.Parameter], weights: Weights) -> torc
 
 
 def _evaluate(
-    learner: Learner, lesson: Lesson[Row], state: State, per_epoch: int
+    learner: Learner, lesson: Lesson[Row], state: State, per_epoch: int, ranks: Ranks
 ) -> dict[str, Json]:
     """The next point of the learning curve."""
     point: dict[str, Json] = {
@@ -146,25 +156,21 @@ def _evaluate(
         "held_out_loss": None,
     }
     if lesson.held_out:
-        point.update(lesson.objective.held_out(learner.decoder, lesson.held_out))
+        found = lesson.objective.held_out(learner.decoder, lesson.held_out)
+        point.update(ranks.agree(found))
     state.points.append(point)
     state.loss_sum, state.loss_count = 0.0, 0
     return point
 
 
 def _take(
-    learner: Learner, objective: Objective[Row], rows: Sequence[Row], seed: int, state: State
-) -> tuple[float, int]:
-    """Leave the gradient of one step, with fewer rows at once where memory runs out.
-
-    Chance (dropout) is a function of seed and step, so that a checkpoint need not hold its state
-    and a step that is taken again comes out the same.
-    """
+    learner: Learner, lesson: Lesson[Row], rows: Sequence[Row], count: int, state: State
+) -> float:
+    """Leave the gradient of one step, with fewer rows at once where memory runs out."""
     decoder = learner.decoder
     while True:
-        torch.manual_seed(_seed_of(seed, state.step))
         try:
-            return backward(decoder, objective, rows)
+            return backward(decoder, lesson.objective, rows, count)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -177,10 +183,13 @@ def _take(
             parameter.grad = None
         state.halved += 1
         decoder.tokens_at_once //= 2
+        torch.manual_seed(torch.initial_seed())  # the same chance again
 
 
-def _seed_of(seed: int, step: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:step {step}".encode()).digest()[:7])
+def _seed_of(seed: int, step: int, rank: int) -> int:
+    """Chance (dropout) in a step is a function of these, so that a checkpoint holds its state by
+    holding the step."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{step}:{rank}".encode()).digest()[:7])
 
 
 def _give_up(wrong: str, state: State) -> None:
@@ -195,19 +204,18 @@ def _give_up(wrong: str, state: State) -> None:
     state.stopped = f"{wrong}; the weights of step {state.best_step} were kept"
 
 
-def backward(decoder: Decoder, objective: Objective[Row], rows: Sequence[Row]) -> tuple[float, int]:
-    """Accumulate the gradient of the mean loss over the rows of one step.
+def backward(decoder: Decoder, objective: Objective[Row], rows: Sequence[Row], count: int) -> float:
+    """Accumulate the gradient of the mean loss over the `count` things of one step.
 
     Micro-batches are weighted by what is counted in them, so how the rows are split does not
-    change the gradient. Returns the summed loss in nats and the count.
+    change the gradient. Returns the summed loss of these rows in nats.
     """
-    count = sum(map(objective.count, rows))
-    losses = []
+    losses = [torch.zeros(())]
     for micro in objective.micro_batches(rows, decoder.tokens_at_once):
         loss = objective.loss(decoder, micro)
         (loss / count).backward()
         losses.append(loss.detach())
-    return float(torch.stack(losses).sum()), count  # the one wait for a GPU in a step
+    return float(torch.stack(losses[1:] or losses).sum())  # the one wait for a GPU in a step
 
 
 def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps: int) -> None:

@@ -41,17 +41,21 @@ _Log = Callable[[Progress], None]
 
 
 def main(folder: Path) -> int:
-    """Train the job in `folder`; 0 when result/ is there."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Train the job in `folder`, perhaps as one of several processes; 0 when it is done."""
+    among_others = "WORLD_SIZE" in os.environ  # torchrun ends those it started itself
+    if not among_others:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    leads = os.environ.get("RANK", "0") == "0"
     job = Job.read(folder)
     partial = folder / f".{RESULT_FOLDER}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as lines:
+    if leads:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+    with (folder / PROGRESS_FILE if leads else Path(os.devnull)).open("a", encoding="utf-8") as out:
 
         def log(progress: Progress) -> None:
-            lines.write(json.dumps(asdict(progress)) + "\n")
-            lines.flush()
+            out.write(json.dumps(asdict(progress)) + "\n")
+            out.flush()
 
         train = _train_fake if is_fake(job.model.source) else _train_model
         try:
@@ -59,15 +63,18 @@ def main(folder: Path) -> int:
         except SteelyardError as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    (partial / CURVE_FILE).write_text(json.dumps(curve), encoding="utf-8")
-    partial.rename(folder / RESULT_FOLDER)
+    if leads:
+        (partial / CURVE_FILE).write_text(json.dumps(curve), encoding="utf-8")
+        partial.rename(folder / RESULT_FOLDER)
     return 0
 
 
 def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     from steelyard.models.torch_backend import TorchBackend
     from steelyard.training import learner, loop
+    from steelyard.training.ranks import Ranks
 
+    ranks = Ranks.join()
     backend = open_backend(job.model)
     assert isinstance(backend, TorchBackend)
     if backend.fingerprint != job.fingerprint:
@@ -84,8 +91,11 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         seed=job.seed,
         folder=folder / "checkpoints",
         log=log,
+        ranks=ranks,
     )
-    learning.save(result, backend.loaded)
+    if ranks.leads:
+        learning.save(result, backend.loaded)
+    ranks.leave()
     return {
         "points": state.points,
         "best_step": state.best_step,

@@ -1,0 +1,47 @@
+"""A base of four bits, on the CPU where bitsandbytes is installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from steelyard.core import Weights
+from steelyard.errors import MissingExtraError, ModelError
+from steelyard.models import check_quantising
+from steelyard.training import learner
+from tiny import open_in_float32
+
+
+def test_without_a_gpu_it_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=r'"qlora" need a CUDA GPU.*method = "lora"'):
+        check_quantising()
+
+
+def test_without_bitsandbytes_it_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(MissingExtraError, match=r"steelyard\[qlora\]"):
+        check_quantising()
+
+
+def test_an_adapter_learns_beside_a_base_that_is_a_few_bits_off(tiny_folder: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    decoder = open_in_float32(tiny_folder).loaded.decoder
+    whole = {id(f): f.product.weight.clone() for f in decoder.fused()}
+    learning = learner.begin(decoder, Weights("qlora", rank=4), seed=0)
+    x = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for fused in decoder.fused():
+        exact, packed = whole[id(fused)], fused.product
+        assert packed.weight.is_meta
+        near = packed.matrix()
+        assert 0 < float((near - exact).norm() / exact.norm()) < 0.15
+        if exact.shape[1] == 32:
+            [gradient] = torch.autograd.grad(packed(x).sum(), x)
+            torch.testing.assert_close(gradient, near.sum(0).expand(5, -1))
+    assert all(parameter.requires_grad for parameter in learning.parameters)
