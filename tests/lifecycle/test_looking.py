@@ -24,7 +24,7 @@ from steelyard.lifecycle import (
 )
 from steelyard.lifecycle.knowledge import COLLECTION
 from steelyard.lifecycle.looking import collection, open_lookup, unseen
-from steelyard.recipes import DIAGNOSTICS, presets, select
+from steelyard.recipes import DIAGNOSTICS, select
 from steelyard.tasks import load_task
 
 UNKNOWN = "I do not know."
@@ -88,7 +88,7 @@ def weighed(tmp_path_factory: pytest.TempPathFactory) -> Weighed:
 
 
 def test_documents_bring_their_recipes_and_diagnostics_and_passages_win(weighed):
-    assert list(presets(weighed.task)) == [
+    assert [recipe.name for recipe in select(weighed.task)] == [
         *("majority", "tfidf", "zero-shot", "few-shot", "nearest-shot", "lora"),
         *("rag", "rag+shots", "oracle-passages", "random-passages", "shuffled-shot"),
     ]

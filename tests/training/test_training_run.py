@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -171,3 +172,46 @@ def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
     prompts = [row.prompt for row in rows]
     assert child.generate(prompts, Sampling(8)) == here.generate(prompts, Sampling(8))
     assert child.fingerprint != base.fingerprint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_child_killed_at_random_moments_ends_with_the_weights_of_one_that_was_not(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(opening, "_loaded", {})
+    spec = ModelSpec("tiny", str(tiny_folder))
+    weights = Weights(
+        "lora", rank=4, alpha=8, dropout=0.2, learning_rate=2e-2, epochs=60, batch_size=2
+    )
+    rows = tuple(TrainingRow(ask(a), b, a) for a, b in zip(WORDS, WORDS[::-1], strict=True))
+    job = Job(spec, open_backend(spec).fingerprint, weights, 3, rows)
+    whole = train_in_child(job, tmp_path / "whole")
+
+    chance = random.Random(seed)
+    kills = 0
+    broken = tmp_path / "broken"
+    job.write(broken)
+    while not (broken / "result").is_dir():
+        child = subprocess.Popen(
+            [sys.executable, "-m", "steelyard.training.worker", str(broken)],
+            stdin=subprocess.PIPE,
+        )
+        begun = time.monotonic()
+        while not list(broken.glob("checkpoints/.partial-*")) and child.poll() is None:
+            time.sleep(0.001)
+            if time.monotonic() - begun > 120:
+                break
+        time.sleep(chance.choice([0.0, 0.001, chance.uniform(0, 0.5)]))  # during a save, or later
+        if kills < 4:
+            child.kill()
+            kills += 1
+        child.communicate()
+    again = train_in_child(job, broken)
+    assert kills == 4
+    assert again.curve == whole.curve
+    name = "adapter_model.safetensors"
+    assert (again.folder / name).read_bytes() == (whole.folder / name).read_bytes()

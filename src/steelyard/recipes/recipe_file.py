@@ -77,7 +77,8 @@ def _section(at: list[str], value: Any, plain: Any) -> list[str]:
     for field in fields(value):
         mine, usual = getattr(value, field.name), getattr(plain, field.name)
         if is_dataclass(mine):
-            inside += _section([*at, field.name], mine, type(mine)())
+            kind: Any = type(mine)
+            inside += _section([*at, field.name], mine, kind())
         elif mine != usual or [*at, field.name] == ["decoding", "kind"]:
             own.append(f"{field.name} = {_written(mine)}")
     return (["", f"[{'.'.join(at)}]", *own] if own or len(at) > 1 else []) + inside
@@ -101,7 +102,7 @@ def _value(table: Table, key: str, hint: Any) -> Json:
     """What a key holds, read as its field's type asks."""
     if isinstance(hint, types.UnionType):  # X | None, and a key that is there is not None
         (hint,) = (part for part in get_args(hint) if part is not type(None))
-    if is_dataclass(hint):
+    if hint in PARTS.values():
         return _part(table.table(key), hint())
     if get_origin(hint) is Literal:
         return table.choice(key, get_args(hint))

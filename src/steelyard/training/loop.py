@@ -117,7 +117,8 @@ def train(
         loss_sum = ranks.add_up(learner.parameters, _take(learner, lesson, mine, count, state))
         norm = float(nn.utils.clip_grad_norm_(learner.parameters, 1.0))
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
-            wrong = f"the loss was {loss_sum}" if math.isfinite(norm) else f"gradients were {norm}"
+            fine = math.isfinite(loss_sum)
+            wrong = f"gradients were {norm}" if fine else f"the loss was {loss_sum}"
             _give_up(f"{wrong} at step {step + 1} (training rows {chosen})", state)
             if ranks.leads:
                 tensors = _tensors(learner, optimizer, best, state)
