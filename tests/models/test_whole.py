@@ -10,8 +10,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
+from steelyard.core import Weights
 from steelyard.errors import StoreError
-from steelyard.models import Sampling, opening, whole
+from steelyard.models import Sampling, opening
+from steelyard.training import learner
 from tiny import WORDS, ask, open_in_float32
 
 PROMPTS = [ask(word) for word in WORDS]
@@ -31,10 +33,11 @@ def changed(tiny_folder: Path, tmp_path: Path) -> tuple[Any, Path]:
     decoder = backend.loaded.decoder
     chance = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in decoder.learn():
+        learning = learner.begin(decoder, Weights("full"), seed=0)
+        for parameter in learning.parameters:
             parameter += 0.1 * torch.randn(parameter.shape, generator=chance)
-    tokenizer = backend.renderer.tokenizer
-    whole.save(tmp_path / "w", decoder.model, tokenizer, base=backend.loaded.fingerprint)
+        learning.stepped()
+    learning.save(tmp_path / "w", backend.loaded)
     return backend, tmp_path / "w"
 
 

@@ -95,22 +95,31 @@ class Decoder:
     def fused(self) -> Iterator[Fused]:
         """The products of all layers."""
         for layer in self.layers:
-            yield from (layer.into, layer.out, layer.gate_and_up, layer.down)
+            yield from layer.products
 
-    def learn(self) -> list[nn.Parameter]:
-        """Let every weight have a gradient, and return each once, fused where products are.
-
-        The model's own weights are views of these and change with them.
-        """
+    def learn(self) -> None:
+        """Let every weight have a gradient, and no adapter speak."""
         self.switch.active = None
-        ends = [self.embed.weight, *self.output.learn(self.head.weight, self.head.bias)]
-        found = {id(parameter): parameter for parameter in ends}  # the two may be one
-        for name, parameter in self.model.named_parameters():
-            if ".base." not in name and ".adapters." not in name:  # norms
-                found.setdefault(id(parameter), parameter)
+        self.output.learn(self.head.weight, self.head.bias)
         for fused in self.fused():
-            found |= {id(parameter): parameter for parameter in fused.learn()}
-        return [parameter.requires_grad_() for parameter in found.values()]
+            fused.learn()
+        for parameter in self.weights().values():
+            parameter.requires_grad_()
+
+    def weights(self) -> dict[tuple[str, ...], nn.Parameter]:
+        """Every weight that learns, once, under the names that the model has for its parts, which
+        stand in it one after the other."""
+        found: dict[tuple[str, ...], nn.Parameter] = {
+            (name,): parameter
+            for name, parameter in self.model.named_parameters()
+            if ".base." not in name and ".adapters." not in name
+        }
+        names = {id(module): name for name, module in lora.layers(self.model)}
+        for fused in self.fused():
+            for kind in ("weight", "bias"):
+                if (own := getattr(fused.product, kind)) is not None:
+                    found[tuple(f"{names[id(part)]}.{kind}" for part in fused.parts)] = own
+        return found
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits. Shapes: [N, width] → [N, V]."""
@@ -132,6 +141,7 @@ class _Layer:
         self.out = Fused(attention, ["o_proj"], switch, lay_out=lay_out)
         self.gate_and_up = Fused(mlp, ["gate_proj", "up_proj"], switch, lay_out=lay_out)
         self.down = Fused(mlp, ["down_proj"], switch, lay_out=lay_out)
+        self.products = (self.into, self.out, self.gate_and_up, self.down)
         self.activation = mlp.act_fn
         self.gated = type(mlp.act_fn).__name__ in ("SiLUActivation", "SiLU")
 

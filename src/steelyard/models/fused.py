@@ -73,16 +73,19 @@ class Product:
         """Keep the weights in four bits, and of the others their shape and type alone."""
         self.packed = quantised.Packed(self.weight)
         self.weight = self.weight.to("meta")
-        self.lay_out = False
-        self._forward = self._backward = None
+        self.forget_layout()
 
-    def learn(self, weight: nn.Parameter, bias: nn.Parameter | None) -> list[nn.Parameter]:
+    def learn(self, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
         """From now on the weights change: these, in the place of those there were."""
-        self.weight, self.bias = weight, bias
+        self.weight, self.bias = weight.requires_grad_(), bias
+        if bias is not None:
+            bias.requires_grad_()
+        self.forget_layout()
+
+    def forget_layout(self) -> None:
+        """From now on use the weights as they are."""
         self.lay_out = False
         self._forward = self._backward = None
-        found = [weight] if bias is None else [weight, bias]
-        return [part.requires_grad_() for part in found]
 
 
 def _laid_out(weight: Tensor) -> Tensor:
@@ -141,7 +144,7 @@ class Fused:
         self.product = Product(weight, bias, lay_out=lay_out)
         self._frozen: dict[str, _Adapter] = {}
 
-    def learn(self) -> list[nn.Parameter]:
+    def learn(self) -> None:
         """Let the layers themselves change; their own weights and biases become views."""
         weight, bias = nn.Parameter(self.product.weight.detach()), None
         if self.product.bias is not None:
@@ -152,13 +155,20 @@ class Fused:
             part.base.weight = nn.Parameter(weight.detach()[own], requires_grad=False)
             if bias is not None:
                 part.base.bias = nn.Parameter(bias.detach()[own], requires_grad=False)
-        return self.product.learn(weight, bias)
+        self.product.learn(weight, bias)
 
     def quantise(self) -> None:
         """Keep the layers' weights in four bits; their own are gone."""
         self.product.quantise()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave the layers nothing but shapes: what is true stands in the product."""
         for part in self.parts:
-            part.base.weight = nn.Parameter(part.base.weight.to("meta"), requires_grad=False)
+            for kind in ("weight", "bias"):
+                if (own := getattr(part.base, kind)) is not None:
+                    shape = nn.Parameter(own.detach().to("meta"), requires_grad=False)
+                    setattr(part.base, kind, shape)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shapes: [N, in] → [N, sum of out]."""
@@ -199,9 +209,10 @@ class Fused:
                 row, column = row + rank, column + out
             lengths = None
             if pairs[0].magnitude is not None:
+                weights = self.product.matrix().split([len(pair.b) for pair in pairs])
                 own = [
-                    lora.row_lengths(part.base.weight, pair.a, pair.b * pair.scale)
-                    for part, pair in zip(self.parts, pairs, strict=True)
+                    lora.row_lengths(weight, pair.a, pair.b * pair.scale)
+                    for weight, pair in zip(weights, pairs, strict=True)
                 ]
                 lengths = torch.cat(own)
         frozen = pairs[0].frozen

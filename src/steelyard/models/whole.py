@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from steelyard.errors import StoreError
 
@@ -17,22 +17,15 @@ BASE = "steelyard_base"  # in the weights' metadata: the fingerprint of what tra
 FORMAT = {"format": "pt"}  # transformers asks for it
 
 
-def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's weights under the names that they have without adapters, each once."""
-    tied = getattr(model.config, "tie_word_embeddings", False)
-    return {
-        name.replace(".base.", "."): tensor.detach().contiguous()
-        for name, tensor in model.state_dict().items()
-        if ".adapters." not in name and not (tied and name == "lm_head.weight")
-    }
+def save(folder: Path, state: dict[str, Tensor], model: Any, tokenizer: Any, *, base: str) -> None:
+    """Write weights, configuration and tokenizer as transformers reads them.
 
-
-def save(folder: Path, model: Any, tokenizer: Any, *, base: str) -> None:
-    """Write weights, configuration and tokenizer as transformers reads them."""
+    `state` holds the weights under the model's own names, and `base` is the fingerprint of the
+    model that they were.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    # Parts of one product share their memory, and a file has each tensor for itself.
-    own = {name: tensor.clone() for name, tensor in tensors(model).items()}
-    save_file(own, folder / WEIGHTS_FILE, metadata={**FORMAT, BASE: base})
+    plain = {name: tensor.to(model.dtype).contiguous() for name, tensor in state.items()}
+    save_file(plain, folder / WEIGHTS_FILE, metadata={**FORMAT, BASE: base})
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

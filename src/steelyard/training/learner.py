@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from steelyard.core import Weights
 from steelyard.models import lora, whole
 from steelyard.models.decoder import Decoder
 from steelyard.models.torch_backend import Loaded
+from steelyard.training.ranks import ALONE, Ranks
+from steelyard.training.sharding import gathered, shard, spread
 
 ADAPTER = "in_training"
 
@@ -38,19 +40,22 @@ class Learner(Protocol):
         """Put such copies back."""
         ...
 
-    def save(self, folder: Path, loaded: Loaded) -> None:
-        """Write what the backend of `loaded`, the model that was trained, can open."""
+    def save(self, folder: Path | None, loaded: Loaded) -> None:
+        """Write what the backend of `loaded`, the model that was trained, can open; with None,
+        give no more than this process's part to those that write."""
         ...
 
 
-def begin(decoder: Decoder, weights: Weights, *, seed: int) -> Learner:
+def begin(decoder: Decoder, weights: Weights, *, seed: int, ranks: Ranks = ALONE) -> Learner:
     """What `weights.method` trains, before its first step."""
     if weights.method == "full":
-        return Whole(decoder)
+        return Whole(decoder, ranks)
     learner = Adapter(decoder, weights, seed)
     if weights.method == "qlora":
         for fused in decoder.fused():
             fused.quantise()
+    elif ranks.size > 1:
+        shard(decoder)
     return learner
 
 
@@ -79,8 +84,9 @@ class Adapter:
     def assign(self, tensors: dict[str, Tensor]) -> None:
         lora.assign(self.decoder.model, ADAPTER, tensors)
 
-    def save(self, folder: Path, loaded: Loaded) -> None:
-        lora.save(folder, self.decoder.model, ADAPTER, base=loaded.fingerprint)
+    def save(self, folder: Path | None, loaded: Loaded) -> None:
+        if folder is not None:
+            lora.save(folder, self.decoder.model, ADAPTER, base=loaded.fingerprint)
 
 
 class Whole:
@@ -91,33 +97,53 @@ class Whole:
     and the optimiser's two moments.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, ranks: Ranks) -> None:
         self.decoder = decoder
-        self.shown = decoder.learn()
-        self.parameters = self.shown
+        decoder.learn()
+        if ranks.size > 1:
+            shard(decoder)
+        self.shown = decoder.weights()
+        self.exact = self.shown
         if decoder.dtype != torch.float32:
-            self.parameters = [nn.Parameter(part.detach().float()) for part in self.shown]
-            for part, exact in zip(self.shown, self.parameters, strict=True):
-                part.register_post_accumulate_grad_hook(partial(_move_gradient, exact))
+            self.exact = {n: nn.Parameter(p.detach().float()) for n, p in self.shown.items()}
+            for names, part in self.shown.items():
+                move = partial(_move_gradient, self.exact[names])
+                part.register_post_accumulate_grad_hook(move)
+        self.parameters = list(self.exact.values())
 
     def stepped(self) -> None:
         with torch.no_grad():
-            for part, exact in zip(self.shown, self.parameters, strict=True):
-                if part is not exact:
-                    part.copy_(exact)
+            for names, part in self.shown.items():
+                if part is not self.exact[names]:
+                    part.copy_(self.exact[names])
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"{n}": part.detach().cpu().clone() for n, part in enumerate(self.parameters)}
+        """Under the names that the model has for them."""
+        found = {}
+        for names, part in self.exact.items():
+            whole_part = gathered(part.detach()).cpu().clone()
+            found |= zip(names, whole_part.split(self._rows(names, whole_part)), strict=True)
+        return found
 
     def assign(self, tensors: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for n, part in enumerate(self.parameters):
-                part.copy_(tensors[f"{n}"])
+            for names, part in self.exact.items():
+                part.copy_(spread(torch.cat([tensors[name] for name in names]), part))
         self.stepped()
 
-    def save(self, folder: Path, loaded: Loaded) -> None:
-        tokenizer = loaded.renderer.tokenizer
-        whole.save(folder, self.decoder.model, tokenizer, base=loaded.fingerprint)
+    def _rows(self, names: tuple[str, ...], whole_part: Tensor) -> list[int]:
+        if len(names) == 1:
+            return [len(whole_part)]
+        layers: list[Any] = [
+            self.decoder.model.get_submodule(name.rpartition(".")[0]) for name in names
+        ]
+        return [layer.base.out_features for layer in layers]
+
+    def save(self, folder: Path | None, loaded: Loaded) -> None:
+        state = self.tensors()
+        if folder is not None:
+            tokenizer, base = loaded.renderer.tokenizer, loaded.fingerprint
+            whole.save(folder, state, self.decoder.model, tokenizer, base=base)
 
 
 def _move_gradient(exact: nn.Parameter, part: Tensor) -> None:

@@ -31,11 +31,11 @@ from steelyard.training import batches, checkpoint
 from steelyard.training.job import Progress
 from steelyard.training.learner import Learner
 from steelyard.training.objective import Lesson, Objective, Row
-from steelyard.training.ranks import Ranks
+from steelyard.training.ranks import ALONE, Ranks
+from steelyard.training.sharding import gathered, spread
 
 EVALUATIONS_PER_EPOCH = 2
 FLOOR = 0.1  # of the peak learning rate, at the end
-ALONE = Ranks()
 BETTER = 1e-3  # a held-out loss must fall by this share to count as better
 
 
@@ -103,26 +103,21 @@ def train(
                 state.stopped = f"after {weights.epochs} epochs"
             elif waited >= weights.patience:
                 state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
-            if ranks.leads:
-                tensors = _tensors(learner, optimizer, best, state)
-                checkpoint.save(folder, step, tensors, asdict(state))
+            _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
             continue
 
         settle_threads(decoder.dtype)
         set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
-        count = sum(lesson.objective.count(rows[i]) for i in chosen)
-        mine = ranks.share([rows[i] for i in chosen])
         torch.manual_seed(_seed_of(seed, step, ranks.rank))
-        loss_sum = ranks.add_up(learner.parameters, _take(learner, lesson, mine, count, state))
-        norm = float(nn.utils.clip_grad_norm_(learner.parameters, 1.0))
+        mine = _take(learner, lesson.objective, [rows[i] for i in chosen], state, ranks)
+        loss_sum, count = ranks.add_up(learner.parameters, mine), _count(lesson, chosen)
+        norm = ranks.clip(learner.parameters, 1.0)
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             fine = math.isfinite(loss_sum)
             wrong = f"gradients were {norm}" if fine else f"the loss was {loss_sum}"
             _give_up(f"{wrong} at step {step + 1} (training rows {chosen})", state)
-            if ranks.leads:
-                tensors = _tensors(learner, optimizer, best, state)
-                checkpoint.save(folder, step, tensors, asdict(state))
+            _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
             continue
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -138,11 +133,13 @@ def train(
 
 def make_optimizer(parameters: Sequence[nn.Parameter], weights: Weights) -> torch.optim.AdamW:
     """AdamW. Matrices decay, and what there is one of for each row or column does not."""
+    kinds: dict[tuple[bool, type], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        kinds.setdefault((parameter.ndim >= 2, type(parameter.data)), []).append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weights.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": own, "weight_decay": weights.weight_decay if matrices else 0.0}
+        for (matrices, _), own in kinds.items()
     ]
-    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=weights.peak_learning_rate, fused=True)
 
 
@@ -164,27 +161,38 @@ def _evaluate(
     return point
 
 
+def _save(folder: Path, state: State, tensors: dict[str, Tensor], ranks: Ranks) -> None:
+    if ranks.leads:
+        checkpoint.save(folder, state.step, tensors, asdict(state))
+
+
 def _take(
-    learner: Learner, lesson: Lesson[Row], rows: Sequence[Row], count: int, state: State
+    learner: Learner, objective: Objective[Row], rows: Sequence[Row], state: State, ranks: Ranks
 ) -> float:
     """Leave the gradient of one step, with fewer rows at once where memory runs out."""
     decoder = learner.decoder
     while True:
         try:
-            return backward(decoder, lesson.objective, rows, count)
+            return backward(decoder, objective, rows, ranks)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            if decoder.tokens_at_once <= min(map(len, rows)):
+            # Where processes lend each other weights, all must run as many times as each other.
+            if ranks.size > 1 or decoder.tokens_at_once <= min(map(len, rows)):
                 raise TrainingError(
-                    f"memory ran out at step {state.step + 1} with one row at once, the longest "
-                    f"of {max(map(len, rows))} tokens; shorten the inputs or free some memory"
+                    f"memory ran out at step {state.step + 1} with {decoder.tokens_at_once} "
+                    f"tokens at once, and the longest row has {max(map(len, rows))}; shorten the "
+                    "inputs, lower [limits] memory_gb, or free some memory"
                 ) from error
         for parameter in learner.parameters:
             parameter.grad = None
         state.halved += 1
         decoder.tokens_at_once //= 2
         torch.manual_seed(torch.initial_seed())  # the same chance again
+
+
+def _count(lesson: Lesson[Row], chosen: Sequence[int]) -> int:
+    return sum(lesson.objective.count(lesson.rows[i]) for i in chosen)
 
 
 def _seed_of(seed: int, step: int, rank: int) -> int:
@@ -205,18 +213,25 @@ def _give_up(wrong: str, state: State) -> None:
     state.stopped = f"{wrong}; the weights of step {state.best_step} were kept"
 
 
-def backward(decoder: Decoder, objective: Objective[Row], rows: Sequence[Row], count: int) -> float:
-    """Accumulate the gradient of the mean loss over the `count` things of one step.
+def backward(
+    decoder: Decoder, objective: Objective[Row], rows: Sequence[Row], ranks: Ranks = ALONE
+) -> float:
+    """Accumulate the gradient of the mean loss over the rows of one step, this process's share.
 
     Micro-batches are weighted by what is counted in them, so how the rows are split does not
-    change the gradient. Returns the summed loss of these rows in nats.
+    change the gradient. Returns the summed loss of the share in nats.
     """
-    losses = [torch.zeros(())]
-    for micro in objective.micro_batches(rows, decoder.tokens_at_once):
+    count = sum(map(objective.count, rows))
+    micros = list(objective.micro_batches(ranks.share(rows), decoder.tokens_at_once))
+    blanks = ranks.most(len(micros)) - len(micros)  # all lend weights as often
+    losses = []
+    for micro in micros:
         loss = objective.loss(decoder, micro)
         (loss / count).backward()
         losses.append(loss.detach())
-    return float(torch.stack(losses[1:] or losses).sum())  # the one wait for a GPU in a step
+    for _ in range(blanks):
+        (0 * objective.loss(decoder, rows[:1])).backward()
+    return float(torch.stack(losses).sum()) if losses else 0.0  # the one wait for a GPU in a step
 
 
 def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps: int) -> None:
@@ -237,8 +252,9 @@ def _tensors(
     tensors = {f"now.{k}": v for k, v in learner.tensors().items()}
     if state.best_step != state.step:  # else they are the same
         tensors |= {f"best.{k}": v for k, v in best.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{k}": v.detach().cpu() for k, v in moments.items()}
+    for n, parameter in enumerate(learner.parameters):
+        for k, value in optimizer.state[parameter].items():
+            tensors[f"adam.{n}.{k}"] = gathered(value).detach().cpu()
     return tensors
 
 
@@ -250,9 +266,10 @@ def _restore(learner: Learner, optimizer: Any, tensors: dict[str, Tensor]) -> di
 
     now = part("now.")
     learner.assign(now)
-    moments: dict[int, dict[str, Tensor]] = {}
     for key, value in part("adam.").items():
-        index, _, name = key.partition(".")
-        moments.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        n, _, name = key.partition(".")
+        parameter = learner.parameters[int(n)]
+        is_moment = value.ndim > 0  # and not the number of steps
+        like = spread(value, parameter) if is_moment else value.to(parameter.device)
+        optimizer.state[parameter][name] = like
     return part("best.") or now

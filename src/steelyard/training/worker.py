@@ -81,7 +81,7 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         raise TrainingError(
             f'model "{job.model.name}" changed since the job was made; weigh the task again'
         )
-    learning = learner.begin(backend.loaded.decoder, job.weights, seed=job.seed)
+    learning = learner.begin(backend.loaded.decoder, job.weights, seed=job.seed, ranks=ranks)
     lesson, counts = _examples(job, backend)
     _fit_memory(job, learning.decoder, lesson)
     state = loop.train(
@@ -93,8 +93,7 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         log=log,
         ranks=ranks,
     )
-    if ranks.leads:
-        learning.save(result, backend.loaded)
+    learning.save(result if ranks.leads else None, backend.loaded)
     ranks.leave()
     return {
         "points": state.points,
