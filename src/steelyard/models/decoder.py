@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from steelyard.models import lora
 from steelyard.models.fused import Fused, Product
-from steelyard.models.gradients import rms_norm, swiglu
+from steelyard.models.gradients import rms_norm, rotate, swiglu
 
 LAID_OUT_BYTES = 1_000_000_000  # layouts are copies; larger models go without. Source: ours
 
@@ -169,12 +169,3 @@ def _norm(module: Any) -> Callable[[Tensor], Tensor]:
     if not hasattr(module, "variance_epsilon"):
         return module  # type: ignore[no-any-return]
     return lambda x: rms_norm(x, module.weight, module.variance_epsilon)
-
-
-def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), in halves.
-
-    Shapes: heads [N, H, D]; cos and sin [N, 1, D / 2].
-    """
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

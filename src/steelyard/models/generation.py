@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from steelyard.models.base import Sampling
 from steelyard.models.constrain import Constraint, allowed_tokens
-from steelyard.models.decoder import Decoder
+from steelyard.models.decoder import MICRO_BATCH_TOKENS, Decoder
 from steelyard.models.drafting import Guesser
 from steelyard.models.kv_cache import Rows
 from steelyard.models.sharing import Prompts
@@ -71,7 +72,8 @@ def write(
             fresh, queue = queue[: size - start], queue[size - start :]
             for index, own in zip(fresh, prompts.begin(rows, fresh), strict=True):
                 active.append(_begin(index, own, prompts.ids[index], manner))
-        _pass(decoder, prompts, rows, active[start:], manner)
+        for first, stop in _turns(active, start):
+            _pass(decoder, prompts, rows, active[first:stop], first, manner)
         for row in reversed(range(start, len(active))):
             if active[row].over:
                 done(active[row])
@@ -80,11 +82,28 @@ def write(
                 active.pop()
 
 
+def _turns(active: list[Answering], start: int) -> list[tuple[int, int]]:
+    """The rows from `start` on, cut where a pass would read more than is any faster."""
+    cuts, tokens = [start], 0
+    for row in range(start, len(active)):
+        waiting = len(active[row].waiting)
+        if tokens and tokens + waiting > MICRO_BATCH_TOKENS:
+            cuts.append(row)
+            tokens = 0
+        tokens += waiting
+    return list(pairwise([*cuts, len(active)]))
+
+
 def _pass(
-    decoder: Decoder, prompts: Prompts, rows: Rows, turn: list[Answering], manner: Manner
+    decoder: Decoder,
+    prompts: Prompts,
+    rows: Rows,
+    turn: list[Answering],
+    start: int,
+    manner: Manner,
 ) -> None:
-    """Feed what the last rows have waiting, with a guess at what follows, and go on with each."""
-    start = len(rows.filled) - len(turn)
+    """Feed what the rows from `start` on have waiting, with a guess at what follows, and go on
+    with each."""
     guesses = [_guess(answer, len(turn), manner) for answer in turn]
     fed = [answer.waiting + guess for answer, guess in zip(turn, guesses, strict=True)]
     step = rows.step(start, list(map(len, fed)), prompts.prefix)

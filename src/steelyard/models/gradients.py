@@ -19,14 +19,38 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
     Shapes: [..., width].
     """
+    if not _learns(x):
+        return functional.rms_norm(x, weight.shape, weight, epsilon)
     y: Tensor = _RmsNorm.apply(x, weight, epsilon)
     return y
 
 
 def swiglu(gate_and_up: Tensor) -> Tensor:
     """silu(gate) · up (Shazeer 2020, arXiv:2002.05202). Shapes: [N, 2 · I] → [N, I]."""
+    if not _learns(gate_and_up):
+        gate, up = gate_and_up.chunk(2, dim=-1)
+        return functional.silu(gate).mul_(up)
     y: Tensor = _SwiGlu.apply(gate_and_up)
     return y
+
+
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), in halves.
+
+    Shapes: heads [N, H, D]; cos and sin [N, 1, D / 2].
+    """
+    first, second = heads.chunk(2, dim=-1)
+    if _learns(heads):
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    rotated = torch.empty_like(heads)
+    left, right = rotated.chunk(2, dim=-1)
+    torch.mul(first, cos, out=left).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=right).addcmul_(first, sin)
+    return rotated
+
+
+def _learns(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
 
 
 class _RmsNorm(torch.autograd.Function):

@@ -14,6 +14,8 @@ import re
 import shutil
 import tempfile
 import threading
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +316,8 @@ def _dequantised(gguf: Path) -> Path:
         return folder
     import torch
 
-    model, tokenizer = _from_pretrained(str(gguf.parent), torch.float32, gguf.name)
+    with redirect_stderr(StringIO()):  # a progress bar that cannot be turned off
+        model, tokenizer = _from_pretrained(str(gguf.parent), torch.float32, gguf.name)
     # transformers refuses to save a model that it believes to be quantised still.
     model.hf_quantizer = None
     model.is_quantized = False

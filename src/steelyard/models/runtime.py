@@ -7,7 +7,8 @@ neighbour. So it looks for a few microseconds.
 
 Memory that was freed goes back to the system and has to be cleared and mapped again a moment later.
 Training, whose steps ask for the same sizes again and again, keeps it, in large pages. Answering
-does not: its sizes differ, and what it kept grew to twice as much.
+does not: its sizes differ, and pieces of them would pile up between others, so every call gives
+back what it leaves.
 
 Figures: docs/performance.md.
 """
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
+from functools import cache
 
 WAITING = {
     "OMP_WAIT_POLICY": "passive",  # for other OpenMP runtimes than GNU's, which have no count
@@ -37,9 +40,21 @@ def settle_waiting() -> None:
 def keep_memory() -> None:
     """For this process, before torch holds any; with glibc only."""
     os.environ.setdefault(LARGE_PAGES, "1")
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return  # not glibc
+    mallopt = _of_glibc("mallopt")
     mallopt(M_MMAP_THRESHOLD, MAPPED_FROM)
     mallopt(M_TRIM_THRESHOLD, NEVER)
+
+
+def give_back() -> None:
+    """Whole pages of freed memory, wherever they are; with glibc only."""
+    _of_glibc("malloc_trim")(0)
+
+
+@cache
+def _of_glibc(name: str) -> Callable[..., object]:
+    """A function of the C library, or one that does nothing where that is another."""
+    try:
+        found: Callable[..., object] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError, TypeError):
+        return lambda *_: None
+    return found

@@ -21,9 +21,10 @@ WORTH_TOKENS = 128  # a pass over one row costs about as much as these in a batc
 class Prompts:
     """Token ids of one call's prompts, the same for as long as the call runs.
 
-    `prefix` is what all begin with, but for at least one token of each. `kept` is what the caller
-    prepared for: `cached[i]` counts the tokens of prompt i that stood there or that another prompt
-    of the call had computed.
+    `prefix` is what all begin with, but for at least one token of each. A lone prompt has a copy
+    of it in its row instead: one softmax is less work than two. `kept` is what the caller prepared
+    for: `cached[i]` counts the tokens of prompt i that stood there or that another prompt of the
+    call had computed.
     """
 
     def __init__(self, prefixes: Prefixes, ids: list[list[int]], kept: Prefix = NOTHING) -> None:
@@ -33,7 +34,8 @@ class Prompts:
         same = common(ids) if len(ids) > 1 else len(known)
         shared = min(same, min(map(len, ids)) - 1)
         known = known.cut(min(len(known), shared))
-        self.prefix = prefixes.extend(known, ids[0][:shared])
+        self.known = prefixes.extend(known, ids[0][:shared])
+        self.prefix = self.known if len(ids) > 1 else NOTHING
         self.cached = [shared] * len(ids)
         self.cached[0] = len(known)
 
@@ -46,7 +48,9 @@ class Prompts:
         start = len(rows.filled)
         rows.filled += [0] * len(indices)
         place = {index: start + i for i, index in enumerate(indices)}
-        known = [self.prefix]
+        known = [self.known]
+        if self.known is not self.prefix:
+            rows.copy(start, self.known, 0)
         for index, lengths in beginnings([(self.ids[i], i) for i in indices], len(self.prefix)):
             ids = self.ids[index]
             while tuple(ids[: len(known[-1])]) != known[-1].ids or len(known[-1]) > lengths[-1]:

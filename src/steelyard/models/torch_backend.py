@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 
 from steelyard.core import Usage, digest
-from steelyard.models import generation, lora, whole
+from steelyard.models import generation, lora, runtime, whole
 from steelyard.models.base import (
     Generation,
     LabelChoice,
@@ -211,7 +211,10 @@ class TorchBackend:
         with self.loaded.lock, torch.inference_mode():
             settle_threads(self.loaded.decoder.dtype)
             self.loaded.decoder.switch.active = self.adapter
-            yield
+            try:
+                yield
+            finally:
+                runtime.give_back()
 
     def _is_hopeless(self, ids: list[int], sampling: Sampling) -> bool:
         """Whether an answer, now long enough to be looked at, has begun as it must not."""
