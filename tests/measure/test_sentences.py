@@ -277,6 +277,34 @@ def test_no_over_fitting_is_said_where_none_was_seen(learned):
     assert warned([replace(weighed("lora", right(90)), curve=learned)], MANY) == []
 
 
+def test_weights_that_know_less_than_retrieval_reads_are_warned_of():
+    passages = Context(passages=3)
+    rag = with_parts("rag", right(80), context=passages)
+    closed = with_parts("cpt+lora", right(20), weights=Weights("lora"))
+    close = with_parts("lora", right(78), weights=Weights("lora"))
+    reading = with_parts("lora+rag", right(20), context=passages, weights=Weights("lora"))
+    assert warned([rag, closed, close, reading], MANY) == [
+        "cpt+lora, trained and shown no passages, scores 0.200 on dev, below rag, which is not "
+        "trained and reads them (0.800): what the documents hold is not in its weights."
+    ]
+    assert warned([closed, close, reading], MANY) == []
+    oracle = replace(rag, diagnostic=True)
+    assert warned([oracle, closed], MANY) == []
+
+
+def with_parts(name: str, scores: list[float | None], **parts: Any) -> Weighed:
+    made = weighed(name, scores)
+    return replace(made, recipe=replace(made.recipe, **parts))
+
+
+def test_earlier_stages_are_warned_of_by_their_name():
+    earlier = curve((4, 1.0, None), best=4, stage="documents", trouble="nan", stopped="it was nan")
+    learned = curve((4, 1.0, 0.5), best=4, stage="examples", earlier=[earlier])
+    assert warned([replace(weighed("cpt+lora", right(90)), curve=learned)], MANY) == [
+        "The training of cpt+lora (documents) went wrong: it was nan."
+    ]
+
+
 def test_training_that_went_wrong_is_warned_of():
     stopped = "the loss was nan at step 6 (training rows [3]); the weights of step 4 were kept"
     learned = curve((4, 1.0, 0.5), best=4, trouble="the loss was nan", stopped=stopped)

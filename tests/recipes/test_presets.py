@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from fake_tasks import example, make_task
-from steelyard.core import Context, Decoding, Knowledge, ModelSpec, Output, Recipe, Weights
+from steelyard.core import (
+    Context,
+    Decoding,
+    Knowledge,
+    ModelSpec,
+    Output,
+    Preference,
+    Recipe,
+    Weights,
+)
 from steelyard.errors import InputError
 from steelyard.recipes import CONTROLS, DIAGNOSTICS, is_one_of, model_of, presets, select
 from steelyard.recipes.presets import ON_REQUEST, PASSAGES, SHOTS
@@ -27,15 +36,19 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot lora full shuffled-shot",
+            "nearest-shot lora full tapt+lora distil shuffled-shot",
         ),
         (
             JSON,
             "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
             "nearest-shot nearest-shot+constrained lora lora+constrained full full+constrained "
+            "tapt+lora tapt+lora+constrained distil distil+constrained shuffled-shot",
+        ),
+        (
+            TEXT,
+            "majority tfidf zero-shot few-shot nearest-shot lora full tapt+lora distil "
             "shuffled-shot",
         ),
-        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora full shuffled-shot"),
     ],
 )
 def test_each_output_type_has_its_recipes_in_the_order_in_which_they_run(task, names):
@@ -69,8 +82,12 @@ def test_documents_and_users_bring_recipes_where_there_are_any():
     plain = set(presets(TEXT))
     assert {"rag", "history", "oracle-passages", "random-passages"} & plain == set()
     found = presets(replace(TEXT, knowledge=documents))
-    assert set(found) - plain == {"rag", "rag+shots", "random-passages"}
+    assert set(found) - plain == {"rag", "rag+shots", "lora+rag", "cpt+lora", "random-passages"}
     assert found["rag"].context == Context(passages=PASSAGES)
+    assert found["lora+rag"].context == Context(describe_output=False, passages=PASSAGES)
+    assert found["lora+rag"].weights == Weights("lora")
+    assert found["cpt+lora"].context == Context(describe_output=False)
+    assert found["cpt+lora"].weights.learn == ("documents", "examples")
     with_evidence = replace(TEXT, knowledge=documents, dev=asked_by(None))
     assert set(presets(with_evidence)) - set(found) == {"oracle-passages"}
     assert presets(with_evidence)["oracle-passages"].context.search == "evidence"
@@ -128,12 +145,37 @@ def test_fewer_rows_than_shots_are_shown_all():
 
 def test_none_named_means_all_that_fit_but_the_dear_ones():
     dear = [name for name in presets(TEXT) if name in ON_REQUEST]
-    assert dear == ["full"]
+    assert dear == ["full", "tapt+lora", "distil"]
     assert [r.name for r in select(TEXT)] == [n for n in presets(TEXT) if n not in dear]
-    assert [r.name for r in select(TEXT, dear)] == [*CONTROLS, "full"]
+    assert [r.name for r in select(TEXT, dear)] == [*CONTROLS, *dear]
+    with_documents = replace(TEXT, knowledge=Knowledge(documents=(Path("d"),)))
+    names = {r.name for r in select(with_documents)}
+    assert "lora+rag" in names
+    assert "cpt+lora" not in names
+    assert not {"distil", "distil+constrained", "tapt+lora+constrained"} & {
+        r.name for r in select(JSON)
+    }
     assert not {"full@big", "full@small"} & {r.name for r in select(TWO)}
     assert not {"full", "full+constrained"} & {r.name for r in select(JSON)}
     assert {r.model for r in select(TEXT)} == {"majority", "tfidf", "fake"}
+
+
+def test_inputs_without_targets_and_preferences_bring_their_recipes_unasked():
+    inputs = replace(LABEL, unlabelled=("more",))
+    assert {r.name for r in select(inputs)} - {r.name for r in select(LABEL)} == {"distil"}
+    pairs = replace(LABEL, preferences=(Preference("x", "yes", "no", "g"),))
+    assert {r.name for r in select(pairs)} - {r.name for r in select(LABEL)} == {"lora+dpo"}
+    assert presets(pairs)["lora+dpo"].weights.learn == ("examples", "preferences")
+    assert "distil@big" in {r.name for r in select(replace(TWO, unlabelled=("more",)))}
+
+
+def test_a_student_is_shown_the_instruction_alone_and_its_teacher_examples():
+    distil = presets(LABEL)["distil"]
+    assert distil.weights.learn == ("teacher",)
+    assert distil.context == Context(describe_output=False)
+    assert distil.weights.teacher == presets(LABEL)["nearest-shot"].context
+    assert distil.contexts == (distil.context, distil.weights.teacher)
+    assert presets(LABEL)["lora"].contexts == (distil.context,)
 
 
 def test_the_controls_run_beside_those_named_and_in_the_tables_order():
@@ -163,7 +205,8 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
         (
             TEXT,
             "lora@fake",
-            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, full, shuffled-shot.",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, full, tapt+lora, "
+            "distil, shuffled-shot.",
         ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],
@@ -185,6 +228,10 @@ def test_the_model_of_a_recipe_is_the_tasks():
     [
         (Weights(), "none"),
         (Weights("lora"), "lora r=16"),
+        (
+            Weights("full", learn=("documents", "examples")),
+            "full, documents then examples",
+        ),
         (Weights("lora", rank=64, rank_stabilised=True), "lora rank-stabilised r=64"),
         (Weights("qlora", dora=False), "qlora r=16"),
         (Weights("lora", rank_stabilised=True, dora=True), "lora rank-stabilised DoRA r=16"),

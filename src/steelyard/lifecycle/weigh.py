@@ -71,7 +71,7 @@ def weigh(
     chosen += [recipe for family in families for recipe in family]
     for model in task.models:
         check_model(model)
-        if any(recipe.context.embeds for recipe in chosen):
+        if any(context.embeds for recipe in chosen for context in recipe.contexts):
             check_embedder(model.source)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()

@@ -1,6 +1,6 @@
 """Recipes and how they become Systems."""
 
-from steelyard.recipes.build import Built, Workshop, build
+from steelyard.recipes.build import Built, build
 from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
     CONTROLS,
@@ -11,6 +11,7 @@ from steelyard.recipes.presets import (
     select,
 )
 from steelyard.recipes.sweep import Sweep, parse_sweep, swept
+from steelyard.recipes.workshop import Workshop
 
 __all__ = [
     "CONTROLS",

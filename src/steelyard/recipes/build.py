@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steelyard.core import Json, Query, Recipe, System, Task, digest
+from steelyard.core import Json, Recipe, System, Task, digest
 from steelyard.errors import StoreError
-from steelyard.knowledge.rerank import Likelihood, MaxSim
-from steelyard.models import Backend, open_backend, open_embedder
-from steelyard.recipes.answering import LanguageModelSystem, answer_limit
+from steelyard.models import open_backend
 from steelyard.recipes.controls import build_majority, build_tfidf
-from steelyard.recipes.finding import Lookup, Rerank, find_parts
+from steelyard.recipes.lessons import training_job
 from steelyard.recipes.presets import model_of
-from steelyard.recipes.prompt import Frame, target_text
-from steelyard.store import Artefacts, Database
-from steelyard.training import Job, Progress, TrainingRow, train_in_child
+from steelyard.recipes.workshop import ANSWERING, Workshop, prompting
+from steelyard.training import Job, train_in_child
 
 CONTROL_BUILDERS = {"majority": build_majority, "tfidf": build_tfidf}
-ANSWERING = 3  # counts changes to prompts, engine, parsing or controls that make old rows stale
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """Where systems are built: the store, a folder for unfinished jobs, and who is told.
-
-    `lookup` is where contexts look; `deadline` is a `time.monotonic()` after which training is
-    given up.
-    """
-
-    database: Database
-    artefacts: Artefacts
-    jobs: Path
-    seed: int
-    lookup: Lookup = Lookup()
-    log: Callable[[Progress], None] = lambda _: None
-    deadline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +49,9 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     seconds = time.perf_counter() - started
     curve, trained_seconds = None, 0.0
     if recipe.weights.method != "none":
-        job = training_job(answering, task, workshop.seed)
+        job, taught_seconds = training_job(answering, task, workshop)
         folder, curve, trained_seconds = _trained(job, workshop)
+        trained_seconds += taught_seconds
         answering = replace(answering, backend=backend.adapted(folder))
     started = time.perf_counter()
     answering.prepare()
@@ -90,49 +69,6 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     )
     setup = _first_seconds(workshop, fingerprint, seconds) + trained_seconds
     return Built(answering, fingerprint, setup, curve)
-
-
-def prompting(
-    recipe: Recipe, task: Task, backend: Backend, workshop: Workshop
-) -> LanguageModelSystem:
-    """The system of a recipe on a backend as it is: nothing trained, nothing prepared."""
-    lengths = [backend.count_target_tokens(target_text(e.target)) for e in task.train]
-    return LanguageModelSystem(
-        recipe=recipe,
-        frame=Frame.of(task, recipe.context),
-        backend=backend,
-        find=find_parts(
-            recipe,
-            task,
-            workshop.lookup,
-            embedder=lambda: open_embedder(model_of(task, recipe).source),
-            rerank=_reranker(recipe, task, backend),
-            seed=workshop.seed,
-        ),
-        max_tokens=answer_limit(lengths),
-        truncate=task.limits.too_long == "truncate",
-    )
-
-
-def _reranker(recipe: Recipe, task: Task, backend: Backend) -> Rerank | None:
-    if recipe.context.rerank == "maxsim":
-        return MaxSim(open_embedder(model_of(task, recipe).source))
-    return Likelihood(backend) if recipe.context.rerank == "llm" else None
-
-
-def training_job(system: LanguageModelSystem, task: Task, seed: int) -> Job:
-    """The rows as the trained model will meet them, and how to learn from them.
-
-    A row is shown what it will be shown when it is asked, but for itself and its group.
-    """
-    prompts = system.prompts([Query.of(example) for example in task.train])
-    rows = tuple(
-        TrainingRow(prompt=prompt, target=target_text(example.target), group=example.group)
-        for example, prompt in zip(task.train, prompts, strict=True)
-    )
-    model, base = model_of(task, system.recipe), system.backend.fingerprint
-    memory_gb = task.limits.memory_gb
-    return Job(model, base, system.recipe.weights, seed, rows, memory_gb=memory_gb)
 
 
 def _trained(job: Job, workshop: Workshop) -> tuple[Path, Json, float]:

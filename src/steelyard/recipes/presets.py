@@ -19,7 +19,8 @@ CONTROLS = ("majority", "tfidf", "zero-shot")  # always run: a verdict needs the
 # reading taken out of it, and whether examples teach more than their form.
 DIAGNOSTICS = ("oracle-passages", "random-passages", "shuffled-shot")
 
-ON_REQUEST = ("full", "full+constrained")  # known by name and dear: weighed only when named
+# Known by name and dear, or rarely worth what they cost: weighed only when they are named.
+ON_REQUEST = ("full", "cpt+lora", "tapt+lora", "distil")
 
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
@@ -39,18 +40,25 @@ DECODINGS: dict[str, tuple[tuple[str, Decoding], ...]] = {
 def presets(task: Task) -> dict[str, Recipe]:
     """Every named recipe that fits the task's output, in the order in which they run."""
     shots = min(SHOTS[task.output.type], len(task.train))
-    passages = Context(passages=PASSAGES)
+    passages, bare = Context(passages=PASSAGES), Context(describe_output=False)
     ways = {
         "zero-shot": (Context(), Weights()),
         "few-shot": (Context(examples="fixed", num_examples=shots), Weights()),
         "nearest-shot": (Context(examples="nearest", num_examples=shots), Weights()),
-        "lora": (Context(describe_output=False), Weights("lora")),
-        "full": (Context(describe_output=False), Weights("full")),
+        "lora": (bare, Weights("lora")),
+        "full": (bare, Weights("full")),
     }
     if task.knowledge.documents:
         few = min(2, shots)
         ways["rag"] = (passages, Weights())
         ways["rag+shots"] = (replace(passages, examples="nearest", num_examples=few), Weights())
+        ways["lora+rag"] = (replace(bare, passages=PASSAGES), Weights("lora"))
+        ways["cpt+lora"] = (bare, Weights("lora", learn=("documents", "examples")))
+    ways["tapt+lora"] = (bare, Weights("lora", learn=("inputs", "examples")))
+    teacher = Context(examples="nearest", num_examples=shots)
+    ways["distil"] = (bare, Weights("lora", learn=("teacher",), teacher=teacher))
+    if task.preferences:
+        ways["lora+dpo"] = (bare, Weights("lora", learn=("examples", "preferences")))
     if has_users(task):
         ways["history"] = (Context(history="nearest", num_turns=TURNS), Weights())
     table = {name: Recipe(name, model=name) for name in ("majority", "tfidf")}
@@ -91,7 +99,8 @@ def _calibratable(context: Context, weights: Weights) -> bool:
 
 def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
     """The recipes to weigh: those named, and the controls; all that fit when none is named, but
-    for those `ON_REQUEST`. A name that ends in .toml is a file with a recipe of the user's own.
+    for those `ON_REQUEST`. With inputs that have no targets, `distil` needs no request.
+    A name that ends in .toml is a file with a recipe of the user's own.
 
     With several base models each recipe runs on each, named `recipe@model`; a name without a
     model means that recipe on all of them.
@@ -117,7 +126,8 @@ def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
             full = name if len(models) == 1 else f"{name}@{model.name}"
             expanded[full] = replace(recipe, name=full, model=model.name)
     if names is None:
-        return [r for r in expanded.values() if not is_one_of(r, ON_REQUEST)]
+        left_out = [name for name in ON_REQUEST if name != "distil" or not task.unlabelled]
+        return [r for r in expanded.values() if _way(r.name) not in left_out]
     named = [*(name for name in names if name not in files), *bound]
     known = [*table, *(name for name in expanded if name not in table)]
     for name in named:
@@ -125,6 +135,18 @@ def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
             raise InputError(unknown("recipe", name, known))
     wanted = {*named, *CONTROLS}
     return [r for name, r in expanded.items() if name in wanted or name.split("@")[0] in wanted]
+
+
+def _way(name: str) -> str:
+    """A recipe's name without its model and decoding: the part of the table that it is.
+
+    >>> _way("cpt+lora+constrained@small")
+    'cpt+lora'
+    """
+    plain = name.split("@")[0]
+    for suffix in ("+constrained", "+calibrated"):
+        plain = plain.removesuffix(suffix)
+    return plain
 
 
 def is_one_of(recipe: Recipe, names: Sequence[str]) -> bool:
