@@ -44,8 +44,9 @@ from base_models import SEQUENCE, SHAPES, Models, device, embedded, random_weigh
 from rounds import OURS, Contender, Work
 from rows import LENGTHS, Lengths, Timed, flop_per_row, random_rows
 from steelyard.core import Weights
-from steelyard.training import Progress, batches, loop
+from steelyard.training import Progress, batches, learner, loop
 from steelyard.training.batches import Encoded
+from steelyard.training.objective import Examples, Lesson
 from trl_peer import Settings
 
 SEED = 0
@@ -86,6 +87,12 @@ class Stopwatch:
         return self.seconds
 
 
+def learn(decoder: Any, rows: Sequence[Encoded], weights: Weights, folder: Path, log: Any) -> None:
+    """Our training, without rows held out."""
+    learning, lesson = learner.begin(decoder, weights, seed=SEED), Lesson(Examples(), rows)
+    loop.train(learning, lesson, weights=weights, seed=SEED, folder=folder, log=log)
+
+
 def our_steps(decoder: Any, rows: Sequence[Encoded], weights: Weights, steps: int) -> Timed:
     """At least `steps` optimiser steps after a first one."""
     marks: list[tuple[int, float]] = []
@@ -100,7 +107,7 @@ def our_steps(decoder: Any, rows: Sequence[Encoded], weights: Weights, steps: in
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            loop.train(decoder, rows, [], weights=weights, seed=SEED, folder=Path(folder), log=log)
+            learn(decoder, rows, weights, Path(folder), log)
         except _EnoughError:
             pass
         else:
@@ -171,9 +178,7 @@ def child(num_rows: int) -> None:
     growth.forget_peak()
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        loop.train(
-            decoder, rows, [], weights=weights, seed=SEED, folder=Path(folder), log=lambda _: None
-        )
+        learn(decoder, rows, weights, Path(folder), lambda _: None)
         seconds = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "peak MB": growth.peak_mb()}))
 

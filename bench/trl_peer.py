@@ -171,7 +171,7 @@ def _arguments(weights: Weights, settings: Settings, device: str) -> dict[str, A
     return {
         "per_device_train_batch_size": settings.micro_batch,
         "gradient_accumulation_steps": max(1, weights.batch_size // settings.micro_batch),
-        "learning_rate": weights.learning_rate,
+        "learning_rate": weights.peak_learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": FLOOR},
         "warmup_steps": weights.warmup_share,  # a share, where it is below 1

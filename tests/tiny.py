@@ -136,7 +136,9 @@ def open_in_float32(folder: Path) -> Any:
         return opening.open_backend(ModelSpec("tiny", str(folder)))
 
 
-def write_adapter(folder: Path, backend: Any, *, seed: int, rank: int = 4, alpha: int = 8) -> Path:
+def write_adapter(
+    folder: Path, backend: Any, *, seed: int, rank: int = 4, alpha: int = 8, **kind: bool
+) -> Path:
     """Save an adapter of random weights, large enough to change answers, for the backend's base."""
     import torch
 
@@ -144,11 +146,13 @@ def write_adapter(folder: Path, backend: Any, *, seed: int, rank: int = 4, alpha
 
     model, name = backend.loaded.decoder.model, f"random {seed}"
     chance = torch.Generator().manual_seed(seed)
-    lora.add(model, name, rank=rank, alpha=alpha, seed=seed)
+    lora.add(model, name, rank=rank, alpha=alpha, seed=seed, **kind)
     state = lora.tensors(model, name)
     for key, tensor in state.items():
         if "lora_B" in key:
             tensor.normal_(0, 0.2, generator=chance)
+        elif "magnitude" in key:
+            tensor.mul_(torch.empty_like(tensor).uniform_(0.5, 2, generator=chance))
     lora.assign(model, name, state)
-    lora.save(folder, model, name, rank=rank, alpha=alpha, base=backend.loaded.fingerprint)
+    lora.save(folder, model, name, base=backend.loaded.fingerprint)
     return folder

@@ -67,6 +67,16 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one input, of which `chosen` is the better one."""
+
+    input: str
+    chosen: Json
+    rejected: Json
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What an answer must look like: free text, one of `labels`, or JSON fitting `schema`."""
 
@@ -136,7 +146,8 @@ class Task:
     `hash` covers everything that can change an answer or a score of a plain recipe: instruction,
     output, scorer, rows, splits, documents and records. `instructions` are variants of the
     instruction; like the models they belong to recipes, whose keys hold them. `notes` are
-    sentences about what was inferred, folded or carved out.
+    sentences about what was inferred, folded or carved out. `unlabelled` inputs and `preferences`
+    are there to learn from, beside train.
     """
 
     name: str
@@ -156,6 +167,8 @@ class Task:
     knowledge: Knowledge = Knowledge()
     instructions: tuple[str, ...] = ()
     search: Search = Search()
+    unlabelled: tuple[str, ...] = ()
+    preferences: tuple[Preference, ...] = ()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""
@@ -265,25 +278,65 @@ class Context:
         return whole if self.budget_tokens is None else f"{whole}, {self.budget_tokens} tokens"
 
 
+Objective = Literal["documents", "inputs", "examples", "teacher", "preferences"]
+# Full weights learn at about a tenth of LoRA's rate: "LoRA Without Regret" (Schulman et al. 2025).
+LEARNING_RATES = {"none": 0.0, "lora": 1e-3, "qlora": 1e-3, "full": 1e-4}
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What is learned, and how. The numbers are explained in docs/weigh.md.
+    """What is learned, and how. The numbers are explained in docs/weights.md.
 
-    Units: `learning_rate` is the peak; `batch_size` is rows per optimiser step; `epochs` is the
-    most that early stopping allows, `patience` how many of them may pass without a new best.
+    `lora` trains low-rank updates of every linear layer, `qlora` does so on a base of four bits,
+    and `full` trains all there is. `rank_stabilised` scales an update by alpha / √rank instead of
+    alpha / rank, and `dora` learns the length of each row of weights apart from its direction.
+    `dropout` is the share of an update's input that is set to nought while it learns.
+
+    `learn` names the stages, one after the other, each going on from the weights of the one
+    before: the text of the `documents`, the text of `inputs`, the targets of `examples`, what a
+    `teacher` answers, and which of two answers is preferred (`preferences`).
+
+    `evidence_share` of the rows whose evidence is known are shown a passage of it, the others near
+    misses alone; it matters where the context has passages. `replay_share` of what is read with
+    documents and inputs is text of the base's own. `teacher` is the context that teaches, and
+    `teacher_model` the model that does; without one the base teaches itself.
+
+    Units: `learning_rate` is the peak (None: as `LEARNING_RATES` has it); `batch_size` is rows per
+    optimiser step; `epochs` is the most that early stopping allows, `patience` how many of them
+    may pass without a new best.
     """
 
-    method: Literal["none", "lora"] = "none"
+    method: Literal["none", "lora", "qlora", "full"] = "none"
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 1e-3
+    rank_stabilised: bool = False
+    dora: bool = False
+    dropout: float = 0.0
+    learning_rate: float | None = None
     epochs: int = 3
     batch_size: int = 16
     warmup_share: float = 0.06
+    weight_decay: float = 0.0
     patience: int = 1
+    learn: tuple[Objective, ...] = ("examples",)
+    evidence_share: float = 0.8  # Source: 40-100 % in RAFT, Zhang et al. 2024, arXiv:2403.10131
+    replay_share: float = 0.1
+    teacher: Context | None = None
+    teacher_model: str | None = None
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up."""
+        given = self.learning_rate
+        return LEARNING_RATES[self.method] if given is None else given
 
     def __str__(self) -> str:
-        return "none" if self.method == "none" else f"{self.method} r={self.rank}"
+        if self.method == "none":
+            return "none"
+        kind = self.method + " rank-stabilised" * self.rank_stabilised + " DoRA" * self.dora
+        size = "" if self.method == "full" else f" r={self.rank}"
+        learned = "" if self.learn == ("examples",) else f", {' then '.join(self.learn)}"
+        return f"{kind}{size}{learned}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +373,12 @@ class Recipe:
     def key(self) -> str:
         """The hash of everything but the name."""
         return digest(asdict(replace(self, name="")))
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """Its own context, and that of the teacher of its weights, if they have one."""
+        teacher = self.weights.teacher
+        return (self.context,) if teacher is None else (self.context, teacher)
 
 
 # ---------------------------------------------------------------- something that answers
@@ -525,7 +584,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
-    """One line of the league table. Tokens are means per example; `key` is the recipe's."""
+    """One line of the league table. Tokens are means per example; `key` is the recipe's.
+
+    `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
+    first of which is the one in this table; empty unless several were asked for.
+    """
 
     name: str
     model: str
@@ -547,6 +610,7 @@ class RecipeReport:
     latency_ms: Latency = Latency()
     learning_curve: Json = None
     key: str = ""
+    seed_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,8 @@ def test_every_peer_begins_with_the_loss_that_ours_begins_with(
 ) -> None:
     """Padding-free rows that saw each other would have another one."""
     pytest.importorskip("trl")
+    from steelyard.training.objective import mean_loss
+
     made = rows.random_rows(LENGTHS, 4, vocabulary=300)
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
     trainer = trl_peer.make_trainer(
@@ -122,7 +124,7 @@ def test_every_peer_begins_with_the_loss_that_ours_begins_with(
         arguments={"output_dir": str(tmp_path), "max_steps": 1},
     )
     found = trl_peer.train(trainer).training_loss
-    expected = training.loop.mean_loss(decoder_of(tiny_folder), made)
+    expected = mean_loss(training.Examples(), decoder_of(tiny_folder), made)
     assert found == pytest.approx(expected, rel=1e-4)
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     layers = 7 * model.config.num_hidden_layers

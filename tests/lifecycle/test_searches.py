@@ -180,4 +180,4 @@ def test_what_is_weighed_by_name_alone_is_known(tmp_path: Path, name: str) -> No
     path = write_task(tmp_path, "text", more='\n[knowledge]\ndocuments = ["facts.md"]\n')
     task = load_task(path)
     assert name not in presets(task)
-    assert name in presets(task, every=True)
+    assert name in presets(task)

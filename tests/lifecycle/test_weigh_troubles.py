@@ -149,6 +149,9 @@ def test_a_time_limit_that_is_none_is_refused_and_nothing_is_written(tmp_path, m
     ("changes", "request_", "error", "said"),
     [
         ({}, {"recipes": ["loar"]}, InputError, 'Did you mean "lora"?'),
+        ({}, {"recipes": ["no.toml"]}, TaskError, "no.toml: cannot be read"),
+        ({}, {"seed": range(0)}, InputError, "--seeds: expected at least 1"),
+        ({}, {"seed": range(2**32 - 1, 2**32 + 1)}, InputError, "--seed 4294967296"),
         ({"models": (ModelSpec("m", "/no/such"),)}, {}, ModelError, '"/no/such" is not there'),
         ({"models": (ModelSpec("m", "m.gguf"),)}, {}, ModelError, "no such file"),
         ({"scorer": "python:no_such_module:f"}, {}, TaskError, "no_such_module"),

@@ -244,3 +244,86 @@ def test_failures_and_recipes_without_a_score_are_warned_of():
     found = " ".join(warned([failing, skipped], replace(TASK, dev=TASK.dev * 10)))
     assert "lora failed on 1 dev example;" in found
     assert "lora was skipped: the time limit came." in found
+
+
+MANY = replace(TASK, dev=TASK.dev * 10)
+
+
+def curve(*points: tuple[int, float, float | None], best: int, **more: Any) -> dict[str, Any]:
+    """A learning curve of steps with the losses on rows trained on and held out."""
+    names = ("step", "train_loss", "held_out_loss")
+    plain = {"num_too_long": 0, "trouble": None, "stopped": "after 3 epochs", "best_step": best}
+    return {**plain, "points": [dict(zip(names, p, strict=True)) for p in points], **more}
+
+
+def test_over_fitting_is_said_with_what_was_done():
+    learned = curve((4, 1.0, 0.5), (8, 0.4, 0.4), (12, 0.1, 0.6), best=8)
+    assert warned([replace(weighed("lora", right(90)), curve=learned)], MANY) == [
+        "lora over-fitted after step 8: by step 12 its loss on rows held out rose from 0.400 to "
+        "0.600, while on the rows it learned from it fell to 0.100. The weights of step 8 are used."
+    ]
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [
+        curve((4, 1.0, 0.5), (8, 0.4, 0.4), best=8),  # the last is the best
+        curve((4, 1.0, 0.4), (8, 0.4, 0.41), best=4),  # hardly higher
+        curve((4, 0.4, 0.4), (8, 0.5, 0.6), best=4),  # worse on both: not by heart
+        curve((4, 1.0, None), (8, 0.4, None), best=8),  # nothing was held out
+    ],
+)
+def test_no_over_fitting_is_said_where_none_was_seen(learned):
+    assert warned([replace(weighed("lora", right(90)), curve=learned)], MANY) == []
+
+
+def test_weights_that_know_less_than_retrieval_reads_are_warned_of():
+    passages = Context(passages=3)
+    rag = with_parts("rag", right(80), context=passages)
+    closed = with_parts("cpt+lora", right(20), weights=Weights("lora"))
+    close = with_parts("lora", right(78), weights=Weights("lora"))
+    reading = with_parts("lora+rag", right(20), context=passages, weights=Weights("lora"))
+    assert warned([rag, closed, close, reading], MANY) == [
+        "cpt+lora, trained and shown no passages, scores 0.200 on dev, below rag, which is not "
+        "trained and reads them (0.800): what the documents hold is not in its weights."
+    ]
+    assert warned([closed, close, reading], MANY) == []
+    oracle = replace(rag, diagnostic=True)
+    assert warned([oracle, closed], MANY) == []
+
+
+def with_parts(name: str, scores: list[float | None], **parts: Any) -> Weighed:
+    made = weighed(name, scores)
+    return replace(made, recipe=replace(made.recipe, **parts))
+
+
+def test_earlier_stages_are_warned_of_by_their_name():
+    earlier = curve((4, 1.0, None), best=4, stage="documents", trouble="nan", stopped="it was nan")
+    learned = curve((4, 1.0, 0.5), best=4, stage="examples", earlier=[earlier])
+    assert warned([replace(weighed("cpt+lora", right(90)), curve=learned)], MANY) == [
+        "The training of cpt+lora (documents) went wrong: it was nan."
+    ]
+
+
+def test_training_that_went_wrong_is_warned_of():
+    stopped = "the loss was nan at step 6 (training rows [3]); the weights of step 4 were kept"
+    learned = curve((4, 1.0, 0.5), best=4, trouble="the loss was nan", stopped=stopped)
+    assert warned([replace(weighed("lora", right(90)), curve=learned)], MANY) == [
+        f"The training of lora went wrong: {stopped}."
+    ]
+
+
+def test_the_spread_over_seeds_is_the_sample_standard_deviation():
+    lines = [
+        report(replace(w, seed_scores=scores), SCORERS["exact"], TASK, confidence=0.95, seed=0)
+        for w, scores in (
+            (weighed("lora", right(90)), (0.9, 0.8, 0.85)),
+            (weighed("full", right(90)), (0.9,)),
+            (MAJORITY, ()),
+        )
+    ]
+    assert sentences.seeds(lines, 3) == [
+        "lora was trained with 3 seeds: dev 0.900, 0.800, 0.850; mean 0.850, standard deviation "
+        "0.050. The first is the one that is compared.",
+        "full was trained with 1 seed of 3, because the next one failed or had no time: dev 0.900.",
+    ]

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from steelyard.errors import StoreError
 from steelyard.models import lora
+from steelyard.models.attention import Packing, WholeRows
 from tiny import open_in_float32, write_adapter
 
 IDS = torch.tensor([[1, 50, 60, 70, 80, 2]])
@@ -114,7 +115,7 @@ def test_a_saved_adapter_comes_back_as_it_was(
     lora.add(model, "x", rank=4, alpha=8, seed=0)
     randomise(model, "x")
     base = backend.loaded.fingerprint
-    lora.save(tmp_path, model, "x", rank=4, alpha=8, base=base)
+    lora.save(tmp_path, model, "x", base=base)
     other = open_in_float32(tiny_folder).loaded.decoder.model
     name = lora.load(tmp_path, other, base=base)
     ours, theirs = lora.tensors(model, "x"), lora.tensors(other, name)
@@ -125,11 +126,22 @@ def test_a_saved_adapter_comes_back_as_it_was(
     assert not any(p.requires_grad for p in other.parameters())
 
 
+KINDS: list[dict[str, bool]] = [
+    {},
+    {"rank_stabilised": True},
+    {"dora": True},
+    {"rank_stabilised": True, "dora": True},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own
-def test_the_peft_library_reads_a_saved_adapter(tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_peft_library_reads_a_saved_adapter(
+    tiny_folder: Path, tmp_path: Path, kind: dict[str, bool]
+) -> None:
     peft = pytest.importorskip("peft")
     backend = open_in_float32(tiny_folder)
-    write_adapter(tmp_path, backend, seed=1)
+    write_adapter(tmp_path, backend, seed=1, **kind)
     adapted = backend.adapted(tmp_path)
     adapted.loaded.decoder.model.lora_switch.active = adapted.adapter
     plain = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
@@ -137,6 +149,75 @@ def test_the_peft_library_reads_a_saved_adapter(tiny_folder: Path, tmp_path: Pat
     theirs = peft.PeftModel.from_pretrained(plain, tmp_path)
     assert torch.allclose(logits(theirs), logits(adapted.loaded.decoder.model), atol=1e-4)
     assert not torch.allclose(logits(theirs), before, atol=1e-1)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_packed_pass_is_that_of_the_layers_whether_the_adapter_learns_or_answers(
+    tiny_folder: Path, tmp_path: Path, kind: dict[str, bool]
+) -> None:
+    backend = open_in_float32(tiny_folder)
+    write_adapter(tmp_path, backend, seed=1, **kind)
+    decoder = backend.loaded.decoder
+    learning = packed_logits(decoder)
+    assert learning.requires_grad
+    torch.testing.assert_close(learning, logits(decoder.model)[0], atol=1e-4, rtol=1e-4)
+    decoder.switch.active = backend.adapted(tmp_path).adapter
+    torch.testing.assert_close(packed_logits(decoder), learning, atol=1e-4, rtol=1e-4)
+    with torch.inference_mode():
+        answering = packed_logits(decoder)
+    torch.testing.assert_close(answering, learning, atol=1e-4, rtol=1e-4)
+
+
+def packed_logits(decoder: Any) -> torch.Tensor:
+    attend = WholeRows(0, Packing([IDS.shape[1]]), decoder.head.weight)
+    found: torch.Tensor = decoder.logits(decoder(IDS[0], torch.arange(IDS.shape[1]), attend))
+    return found
+
+
+def test_rank_stabilised_the_factor_is_alpha_over_the_root_of_the_rank() -> None:
+    assert lora.Kind(16, 32).scale == 2
+    assert lora.Kind(16, 32, rank_stabilised=True).scale == 8
+    assert lora.Kind(64, 32).scale == 0.5
+    assert lora.Kind(64, 32, rank_stabilised=True).scale == 4
+
+
+def test_dora_gives_every_row_the_length_that_it_learned_worked_by_hand() -> None:
+    base = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        base.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
+        base.bias.copy_(torch.tensor([10.0, 20.0]))
+    kind = lora.Kind(1, 2, dora=True)
+    layer = lora.LoraLinear(base, lora.Switch("x"))
+    layer.adapters["x"] = pair = lora.LowRank(base, kind, torch.Generator().manual_seed(0))
+    assert pair.magnitude is not None
+    assert pair.magnitude.tolist() == [5.0, 2.0]  # the rows' own lengths
+    x = torch.tensor([1.0, 1.0])
+    assert layer(x).tolist() == [17.0, 22.0]
+    with torch.no_grad():
+        pair.a.copy_(torch.tensor([[1.0, 0.0]]))
+        pair.b.copy_(torch.tensor([[1.5], [0.0]]))  # twice it is (3, 0): the rows (6, 4), (0, 2)
+        pair.magnitude.copy_(torch.tensor([52**0.5 / 2, 6.0]))  # half as long, thrice as long
+    assert layer(x).tolist() == pytest.approx([10 + 5, 20 + 6])
+
+
+def test_a_fresh_dora_adapter_changes_nothing(backend: Any) -> None:
+    model = backend.loaded.decoder.model
+    before = logits(model)
+    parameters = lora.add(model, "fresh", rank=4, alpha=8, seed=0, dora=True)
+    assert len(parameters) == 3 * 2 * len(WIDTHS)
+    torch.testing.assert_close(logits(model), before, atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_written_before_there_were_kinds_is_read_as_plain(
+    backend: Any, tmp_path: Path
+) -> None:
+    write_adapter(tmp_path, backend, seed=1)
+    config = json.loads((tmp_path / lora.CONFIG_FILE).read_text())
+    assert config.pop("use_rslora") is config.pop("use_dora") is False
+    (tmp_path / lora.CONFIG_FILE).write_text(json.dumps(config))
+    adapter = backend.adapted(tmp_path).adapter
+    _, layer = next(lora.layers(backend.loaded.decoder.model))
+    assert layer.adapters[adapter].kind == lora.Kind(4, 8)
 
 
 def test_a_missing_or_damaged_adapter_is_an_error(backend: Any, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from steelyard.errors import TrainingError
 from steelyard.training import checkpoint
 
 
@@ -75,3 +77,53 @@ def test_what_a_killed_process_left_half_written_is_not_a_checkpoint(tmp_path: P
     partial.mkdir()
     (partial / "tensors.safetensors").write_bytes(b"half")
     assert latest_step(tmp_path) == 9
+
+
+def test_the_manifest_is_written_when_all_else_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    to_disk = checkpoint._to_disk
+    write_text = Path.write_text
+
+    def synced(path: Path) -> None:
+        done.append(f"synced {path.name.partition('-')[0]}")
+        to_disk(path)
+
+    def written(path: Path, text: str, **how: str) -> int:
+        done.append(f"wrote {path.name}")
+        return write_text(path, text, **how)
+
+    monkeypatch.setattr(checkpoint, "_to_disk", synced)
+    monkeypatch.setattr(Path, "write_text", written)
+    save(tmp_path, 1)
+    assert done[:3] == ["wrote state.json", "synced state.json", "synced tensors.safetensors"]
+    assert done[3:6] == ["wrote manifest.json", "synced manifest.json", "synced .partial"]
+
+
+@pytest.mark.parametrize("where", ["save_file", "_to_disk"])
+def test_a_full_disk_leaves_the_previous_checkpoint_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    save(tmp_path, 9)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, where, full)
+        with pytest.raises(
+            TrainingError, match=r"step-00000010: .* No space left .* step-00000009 is still there"
+        ):
+            save(tmp_path, 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000009"]
+    assert latest_step(tmp_path) == 9
+    save(tmp_path, 10)
+    assert latest_step(tmp_path) == 10
+
+
+def test_what_killed_processes_left_is_cleared_by_the_next_save(tmp_path: Path) -> None:
+    for pid in (1, 2):
+        (tmp_path / f".partial-{pid}").mkdir()
+    save(tmp_path, 9)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000009"]

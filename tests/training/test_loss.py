@@ -20,6 +20,7 @@ from steelyard.models.decoder import Decoder
 from steelyard.models.fused import Product
 from steelyard.training import batches, loop, target_loss
 from steelyard.training.batches import Encoded
+from steelyard.training.objective import Examples, mean_loss
 
 
 class Table:
@@ -37,6 +38,7 @@ class Table:
         return self.table[ids]
 
 
+EXAMPLES = Examples()
 LOG_2, LOG_3 = math.log(2), math.log(3)
 HAND: Any = Table([[0.0, 0.0, 0.0], [0.0, LOG_2, 0.0], [0.0, LOG_3, 0.0]])
 # After token 0: 1/3 each. After 1: 1/4, 2/4, 1/4. After 2: 1/5, 3/5, 1/5.
@@ -46,24 +48,24 @@ def test_the_loss_of_a_row_worked_by_hand() -> None:
     # prompt 0 1, target 2 1:  −log P(2 | 1) − log P(1 | 2) = −log 1/4 − log 3/5
     row = Encoded([0, 1], [2, 1])
     expected = math.log(4) + math.log(5 / 3)
-    assert float(loop.summed_loss(HAND, [row])) == pytest.approx(expected, abs=1e-6)
-    assert loop.mean_loss(HAND, [row]) == pytest.approx(expected / 2, abs=1e-6)
+    assert float(EXAMPLES.loss(HAND, [row])) == pytest.approx(expected, abs=1e-6)
+    assert mean_loss(EXAMPLES, HAND, [row]) == pytest.approx(expected / 2, abs=1e-6)
 
 
 def test_only_the_last_token_of_a_prompt_is_in_the_loss_and_as_what_comes_before() -> None:
     losses = [
-        float(loop.summed_loss(HAND, [Encoded([*before, 1], [2])]))
+        float(EXAMPLES.loss(HAND, [Encoded([*before, 1], [2])]))
         for before in ([], [0], [2, 2], [1, 0, 2])
     ]
     assert losses == pytest.approx([math.log(4)] * 4, abs=1e-6)
-    after_another = float(loop.summed_loss(HAND, [Encoded([0, 2], [2])]))
+    after_another = float(EXAMPLES.loss(HAND, [Encoded([0, 2], [2])]))
     assert after_another == pytest.approx(math.log(5), abs=1e-6)
 
 
 def test_the_mean_is_over_tokens_and_not_over_rows() -> None:
     rows = [Encoded([1], [2]), Encoded([0], [0, 0, 0])]  # log 4 once, log 3 three times
     expected = (math.log(4) + 3 * math.log(3)) / 4
-    assert loop.mean_loss(HAND, rows) == pytest.approx(expected, abs=1e-6)
+    assert mean_loss(EXAMPLES, HAND, rows) == pytest.approx(expected, abs=1e-6)
 
 
 # ---------------------------------------------------------------- against transformers
@@ -86,9 +88,7 @@ rows_after_a_beginning = st.lists(
 )
 
 
-@cache
-def learning(family: str) -> tuple[Decoder, dict[str, nn.Parameter]]:
-    """A small random model with an adapter that has learned something, and its parameters."""
+def random_model(family: str) -> Any:
     config = AutoConfig.for_model(
         family,
         vocab_size=97,
@@ -107,6 +107,13 @@ def learning(family: str) -> tuple[Decoder, dict[str, nn.Parameter]]:
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 nn.init.normal_(parameter)
+    return model
+
+
+@cache
+def learning(family: str) -> tuple[Decoder, dict[str, nn.Parameter]]:
+    """A small random model with an adapter that has learned something, and its parameters."""
+    model = random_model(family)
     decoder = Decoder(model)
     lora.add(model, "x", rank=4, alpha=8, seed=0)
     chance = torch.Generator().manual_seed(1)
@@ -134,25 +141,15 @@ def ours(
         patch.setattr(decoder, "tokens_at_once", limit)
         patch.setattr(batches, "WORTH_SHARING", worth)
         patch.setattr(target_loss, "STATES_AT_ONCE", at_once)
-        total, num_tokens = loop.backward(decoder, rows)
-    assert num_tokens == sum(len(row.target) for row in rows)
+        num_tokens = sum(map(EXAMPLES.count, rows))
+        total = loop.backward(decoder, EXAMPLES, rows)
     return total / num_tokens, gradient(parameters)
 
 
 def theirs(family: str, rows: list[Encoded]) -> tuple[float, dict[str, Tensor]]:
     """The same from one batch padded on the right, through transformers' model."""
     decoder, parameters = learning(family)
-    shape = len(rows), max(map(len, rows))
-    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORED)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
-        mask[i, : len(row)] = 1
-        labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
-    logits = decoder.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    loss = functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-    )
+    loss = whole_batch_loss(decoder.model, rows)
     loss.backward()
     return loss.item(), gradient(parameters)
 
@@ -236,6 +233,45 @@ def test_the_order_of_rows_changes_no_gradient() -> None:
     assert apart(turned, found) < 1e-5
 
 
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_all_weights_have_the_gradient_that_transformers_gives_them(
+    family: str, checkpointing: bool
+) -> None:
+    decoder, plain = Decoder(random_model(family)), random_model(family)
+    decoder.learn()
+    decoder.checkpointing = checkpointing
+    decoder.tokens_at_once = 60
+    rows = some_rows()
+    count = sum(map(EXAMPLES.count, rows))
+    loss = loop.backward(decoder, EXAMPLES, rows)
+    expected = whole_batch_loss(plain, rows)
+    expected.backward()
+    assert loss / count == pytest.approx(expected.item(), rel=1e-5)
+    theirs = dict(plain.named_parameters())
+    seen = []
+    for names, parameter in decoder.weights().items():
+        wanted = torch.cat([theirs[name].grad for name in names])
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-4, atol=1e-6)
+        seen += names
+    assert sorted(seen) == sorted(theirs)
+
+
+def whole_batch_loss(model: Any, rows: list[Encoded]) -> Tensor:
+    """The mean loss of one batch padded on the right, as transformers computes it."""
+    shape = len(rows), max(map(len, rows))
+    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
+        mask[i, : len(row)] = 1
+        labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
+
+
 def test_checkpointing_runs_each_layer_twice_and_only_where_it_learns() -> None:
     decoder, parameters = learning("llama")
     counts = []
@@ -244,12 +280,20 @@ def test_checkpointing_runs_each_layer_twice_and_only_where_it_learns() -> None:
         patch.setattr(decoder, "layers", [counted(layer, calls) for layer in decoder.layers])
         for checkpointing in (False, True):
             patch.setattr(decoder, "checkpointing", checkpointing)
-            for run in (loop.backward, loop.mean_loss):
+            for run in (learn, hold_out):
                 calls.clear()
-                run(decoder, some_rows())
+                run(decoder)
                 counts.append(calls[:])
     gradient(parameters)
     assert counts == [[0, 1], [0, 1], [0, 1, 1, 0], [0, 1]]
+
+
+def learn(decoder: Decoder) -> None:
+    loop.backward(decoder, EXAMPLES, some_rows())
+
+
+def hold_out(decoder: Decoder) -> None:
+    mean_loss(EXAMPLES, decoder, some_rows())
 
 
 def counted(layer: Any, calls: list[int]) -> Any:
@@ -266,7 +310,7 @@ def test_only_the_active_adapter_gets_gradients() -> None:
     lora.add(decoder.model, "other", rank=2, alpha=4, seed=0)
     decoder.switch.active = "x"
     try:
-        loop.backward(decoder, some_rows())
+        loop.backward(decoder, EXAMPLES, some_rows())
         learned = {n for n, p in decoder.model.named_parameters() if p.grad is not None}
         assert learned == {n for n in parameters if ".adapters.x." in n}
         assert len(learned) == 2 * 2 * 7  # A and B of seven linear layers in two layers
@@ -281,7 +325,7 @@ def test_a_fresh_adapter_learns_only_its_second_half() -> None:
     decoder, _ = learning("llama")
     fresh = lora.add(decoder.model, "fresh", rank=2, alpha=4, seed=0)
     try:
-        loop.backward(decoder, some_rows())
+        loop.backward(decoder, EXAMPLES, some_rows())
         norms = [float(p.grad.norm()) for p in fresh if p.grad is not None]
         assert len(norms) == len(fresh)
         assert set(norms[::2]) == {0.0}  # B is zero, and A is seen through it
@@ -294,10 +338,10 @@ def test_a_fresh_adapter_learns_only_its_second_half() -> None:
 
 def test_a_held_out_loss_is_the_same_however_it_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder, _ = learning("qwen3")
-    whole = loop.mean_loss(decoder, some_rows())
+    whole = mean_loss(EXAMPLES, decoder, some_rows())
     for limit in (1, 40, 100):
         monkeypatch.setattr(decoder, "tokens_at_once", limit)
-        assert loop.mean_loss(decoder, some_rows()) == pytest.approx(whole, rel=1e-6)
+        assert mean_loss(EXAMPLES, decoder, some_rows()) == pytest.approx(whole, rel=1e-6)
 
 
 def test_the_loss_is_that_of_each_row_alone() -> None:
@@ -310,4 +354,4 @@ def test_the_loss_is_that_of_each_row_alone() -> None:
             log_probs = torch.log_softmax(decoder.model(torch.tensor([ids])).logits[0], dim=-1)
             for i, token in enumerate(row.target):
                 alone -= float(log_probs[len(row.prompt) - 1 + i, token])
-        assert float(loop.summed_loss(decoder, rows)) == pytest.approx(alone, rel=1e-5)
+        assert float(EXAMPLES.loss(decoder, rows)) == pytest.approx(alone, rel=1e-5)

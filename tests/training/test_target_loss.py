@@ -58,6 +58,26 @@ def test_value_and_gradient_are_those_of_cross_entropy(
     torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
 
 
+@given(
+    count=st.integers(1, 30),
+    at_once=st.integers(1, 31),
+    bias=st.booleans(),
+    share=st.floats(0.01, 2),
+)
+def test_a_head_that_learns_has_the_gradient_of_cross_entropy(
+    count: int, at_once: int, *, bias: bool, share: float
+) -> None:
+    states, head, targets = some(count, width=5, vocabulary=17, bias=bias)
+    asked = [states, *head.requires_grad_().parameters()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "STATES_AT_ONCE", at_once)
+        ours = torch.autograd.grad(target_loss(states, product(head), targets) * share, asked)
+    theirs = torch.autograd.grad(whole(states, head, targets) * share, asked)
+    assert len(ours) == 2 + bias
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
 def test_a_loss_and_a_gradient_worked_by_hand() -> None:
     # Logits 0 0: each 1/2, log 2. The gradient is (1/2 − 1, 1/2) through the rows of the head.
     head = nn.Linear(2, 2, bias=False)

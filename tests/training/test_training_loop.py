@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import torch
 from steelyard.core import Weights
 from steelyard.errors import TrainingError
 from steelyard.models import Sampling, lora
-from steelyard.training import Progress, checkpoint, loop
+from steelyard.models.decoder import Decoder
+from steelyard.training import Progress, checkpoint, learner, loop
 from steelyard.training.batches import Encoded
+from steelyard.training.objective import Examples, Lesson, mean_loss
 from tiny import WORDS, ask, open_in_float32
 
 PAIRS = list(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True))
@@ -44,9 +48,8 @@ class Run:
         """The backend with what it learned, and the state."""
         backend = open_in_float32(self.tiny_folder)
         state = loop.train(
-            backend.loaded.decoder,
-            encode(backend, PAIRS),
-            encode(backend, self.held_out),
+            learner.begin(backend.loaded.decoder, self.weights, seed=5),
+            Lesson(Examples(), encode(backend, PAIRS), encode(backend, self.held_out)),
             weights=self.weights,
             seed=5,
             folder=self.folder,
@@ -66,7 +69,7 @@ def stopping_after(calls: int) -> Callable[[Progress], None]:
 
 
 def learned(backend: Any) -> dict[str, torch.Tensor]:
-    return lora.tensors(backend.loaded.decoder.model, loop.ADAPTER)
+    return lora.tensors(backend.loaded.decoder.model, learner.ADAPTER)
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -86,7 +89,7 @@ def test_training_memorises_a_mapping(tiny_folder: Path, tmp_path: Path) -> None
     assert losses[0] > 2
     assert losses[-1] < 0.2
     assert state.stopped == "after 40 epochs"
-    backend.adapter = loop.ADAPTER
+    backend.adapter = learner.ADAPTER
     answers = backend.generate([ask(word) for word, _ in PAIRS], Sampling(12))
     assert [answer.text for answer in answers] == [target for _, target in PAIRS]
 
@@ -111,9 +114,10 @@ def test_the_curve_shows_the_mean_loss_per_token_since_the_last_point(
     summed: list[tuple[float, int]] = []
     backward = loop.backward
 
-    def watched(decoder: Any, rows: Any) -> tuple[float, int]:
-        summed.append(backward(decoder, rows))
-        return summed[-1]
+    def watched(decoder: Any, objective: Any, rows: Any, ranks: Any) -> float:
+        count = sum(map(objective.count, rows))
+        summed.append((backward(decoder, objective, rows, ranks), count))
+        return summed[-1][0]
 
     monkeypatch.setattr(loop, "backward", watched)
     _, state = Run(tiny_folder, tmp_path)()
@@ -144,7 +148,7 @@ def test_on_an_over_fitting_set_training_stops_early_and_the_best_weights_are_ke
     assert state.step < 30 * 4
     assert min(losses, key=losses.__getitem__) == state.best_step
     assert losses[state.step] > losses[state.best_step]
-    kept = loop.mean_loss(backend.loaded.decoder, encode(backend, CONTRARY))
+    kept = mean_loss(Examples(), backend.loaded.decoder, encode(backend, CONTRARY))
     assert kept == losses[state.best_step] == state.best_loss
 
 
@@ -194,9 +198,8 @@ def test_another_seed_learns_something_else(tiny_folder: Path, tmp_path: Path) -
     for seed in (5, 6):
         backend = open_in_float32(tiny_folder)
         loop.train(
-            backend.loaded.decoder,
-            encode(backend, PAIRS),
-            [],
+            learner.begin(backend.loaded.decoder, weights, seed=seed),
+            Lesson(Examples(), encode(backend, PAIRS)),
             weights=weights,
             seed=seed,
             folder=tmp_path / str(seed),
@@ -225,11 +228,237 @@ def test_a_loss_that_is_no_number_names_the_step_and_the_rows(
     message = rf"the loss was nan at step {step + 1} \(training rows \[{str(order[step])[1:-1]}\]\)"
     with pytest.raises(TrainingError, match=message):
         loop.train(
-            decoder,
-            [*rows[:4], poisoned, *rows[5:]],
-            [],
+            learner.begin(decoder, WEIGHTS, seed=5),
+            Lesson(Examples(), [*rows[:4], poisoned, *rows[5:]]),
             weights=WEIGHTS,
             seed=5,
             folder=tmp_path,
             log=lambda _: None,
         )
+
+
+# ---------------------------------------------------------------- other ways to learn
+
+FULL = Weights("full", learning_rate=1e-2, epochs=4, batch_size=3, patience=4)
+WAYS = {
+    "dropout": dataclasses.replace(WEIGHTS, dropout=0.3),
+    "dora": dataclasses.replace(WEIGHTS, dora=True, rank_stabilised=True, dropout=0.1),
+    "full": FULL,
+    "weight decay": dataclasses.replace(FULL, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_learns_a_resumed_run_ends_as_an_uninterrupted_one(
+    tiny_folder: Path, tmp_path: Path, way: str
+) -> None:
+    first = Run(tiny_folder, tmp_path / "whole", WAYS[way], held_out=CONTRARY)
+    backend, state = first()
+    broken = dataclasses.replace(first, folder=tmp_path / "broken")
+    for calls in (7, 4):
+        with pytest.raises(StoppedError):
+            broken(stopping_after(calls))
+    again, resumed = broken()
+    assert resumed == state
+    assert equal(all_weights(again), all_weights(backend))
+
+
+def all_weights(backend: Any) -> dict[str, torch.Tensor]:
+    return dict(backend.loaded.decoder.model.state_dict())
+
+
+def test_full_weights_memorise_a_mapping(tiny_folder: Path, tmp_path: Path) -> None:
+    weights = dataclasses.replace(FULL, epochs=30)
+    backend, state = Run(tiny_folder, tmp_path, weights)()
+    assert state.points[-1]["train_loss"] < 0.2
+    answers = backend.generate([ask(word) for word, _ in PAIRS], Sampling(12))
+    assert [answer.text for answer in answers] == [target for _, target in PAIRS]
+
+
+def test_dropout_changes_what_is_learned_and_nothing_that_is_measured(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    found = [
+        Run(tiny_folder, tmp_path / f"{share}", dataclasses.replace(WEIGHTS, dropout=share))()
+        for share in (0.0, 0.5)
+    ]
+    assert not equal(*(learned(backend) for backend, _ in found))
+    backend, _ = found[1]
+    rows = encode(backend, CONTRARY)
+    losses = {mean_loss(Examples(), backend.loaded.decoder, rows) for _ in range(3)}
+    assert len(losses) == 1
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_the_rest_to_the_loss(tiny_folder: Path) -> None:
+    weights = dataclasses.replace(WEIGHTS, dora=True, weight_decay=0.5, learning_rate=0.1)
+    learning = learner.begin(open_in_float32(tiny_folder).loaded.decoder, weights, seed=5)
+    before = learning.tensors()
+    optimizer = loop.make_optimizer(learning.parameters, weights)
+    for parameter in learning.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, value in learning.tensors().items():
+        share = 1.0 if "magnitude" in name else 1 - 0.1 * 0.5
+        torch.testing.assert_close(value, before[name] * share)
+
+
+def test_full_weights_beside_bfloat16_move_by_less_than_it_can_tell(tiny_folder: Path) -> None:
+    backend = open_in_float32(tiny_folder)
+    decoder = Decoder(backend.loaded.decoder.model.to(torch.bfloat16))
+    learning = learner.begin(decoder, FULL, seed=5)
+    assert {p.dtype for p in learning.parameters} == {torch.float32}
+    before = learning.tensors()
+    loop.backward(decoder, Examples(), encode(backend, PAIRS))
+    assert all(part.grad is None for part in decoder.weights().values())
+    assert all(exact.grad is not None for exact in learning.parameters)
+    with torch.no_grad():
+        for exact in learning.parameters:
+            exact += 1e-6 * exact.abs()
+    learning.stepped()
+    after = learning.tensors()
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    assert {part.dtype for part in decoder.weights().values()} == {torch.bfloat16}
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_loss_that_is_no_number_later_on_keeps_the_best_weights_and_says_so(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward = loop.backward
+    steps = iter(range(100))
+
+    def poisoned(*given: Any) -> float:
+        loss: float = backward(*given)
+        return math.nan if next(steps) == 5 else loss
+
+    monkeypatch.setattr(loop, "backward", poisoned)
+    backend, state = Run(tiny_folder, tmp_path)()
+    chosen = loop.batches.rows_of_step(len(PAIRS), 3, 5, 5)
+    assert state.trouble == f"the loss was nan at step 6 (training rows {chosen})"
+    assert state.stopped == f"{state.trouble}; the weights of step 4 were kept"
+    assert state.best_step == 4
+    again, resumed = Run(tiny_folder, tmp_path)()
+    assert resumed == state  # it is not tried again
+    assert equal(learned(again), learned(backend))
+
+
+def test_a_gradient_that_is_no_number_never_reaches_the_weights(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward = loop.backward
+
+    def poisoned(decoder: Any, *given: Any) -> float:
+        found: float = backward(decoder, *given)
+        _, layer = next(lora.layers(decoder.model))
+        layer.adapters[learner.ADAPTER].b.grad[0, 0] = math.inf
+        return found
+
+    monkeypatch.setattr(loop, "backward", poisoned)
+    with pytest.raises(TrainingError, match="gradients were inf at step 1"):
+        Run(tiny_folder, tmp_path)()
+    assert checkpoint.latest(tmp_path) is None
+
+
+def test_when_memory_runs_out_fewer_rows_run_at_once_and_the_step_is_the_same(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = Run(tiny_folder, tmp_path / "enough")()
+    sizes: list[int] = []
+
+    class Scarce(Examples):
+        """Memory for two rows at once."""
+
+        def loss(self, decoder: Any, rows: Any) -> torch.Tensor:
+            sizes.append(len(rows))
+            if len(rows) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().loss(decoder, rows)
+
+    monkeypatch.setattr("test_training_loop.Examples", Scarce)
+    backend, state = Run(tiny_folder, tmp_path / "scarce")()
+    assert state.halved > 0
+    assert state.step == NUM_STEPS
+    assert max(sizes[state.halved :]) <= 2
+    assert sizes[: state.halved] == [3] * state.halved  # and then never again
+    for name, value in learned(backend).items():
+        torch.testing.assert_close(value, learned(expected)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_memory_for_not_even_one_row_is_an_error_that_says_how_long_it_is(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Exhausted(Examples):
+        def loss(self, decoder: Any, rows: Any) -> torch.Tensor:
+            raise MemoryError
+
+    monkeypatch.setattr("test_training_loop.Examples", Exhausted)
+    with pytest.raises(
+        TrainingError,
+        match=r"memory ran out at step 1 with \d+ tokens at once",
+    ):
+        Run(tiny_folder, tmp_path)()
+
+
+def test_fewer_rows_than_a_batch_are_a_batch(tiny_folder: Path, tmp_path: Path) -> None:
+    weights = dataclasses.replace(WEIGHTS, batch_size=64)
+    _, state = Run(tiny_folder, tmp_path, weights)()
+    assert state.step == 4
+    assert [point["epoch"] for point in state.points] == [1, 2, 3, 4]
+
+
+# ---------------------------------------------------------------- kills at any moment
+
+
+@contextlib.contextmanager
+def killed_at(moment: int) -> Iterator[list[int]]:
+    """Whatever touches a disk is a moment; at one of them the process is gone, cleaning up
+    nothing."""
+    seen = [0]
+
+    def passing(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def arrive() -> None:
+            seen[0] += 1
+            if seen[0] == moment:
+                raise KilledError
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            arrive()
+            found = operation(*args, **kwargs)
+            arrive()
+            return found
+
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in (
+            (checkpoint, "save_file"),
+            (checkpoint.os, "fsync"),
+            (checkpoint.shutil, "rmtree"),
+            (Path, "rename"),
+            (Path, "write_text"),
+        ):
+            patch.setattr(owner, name, passing(getattr(owner, name)))
+        yield seen
+
+
+class KilledError(BaseException):
+    """Nothing that catches errors catches a kill."""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_any_moment_of_a_save_a_run_ends_as_an_uninterrupted_one(
+    tiny_folder: Path, tmp_path: Path, whole: tuple[Any, loop.State], seed: int
+) -> None:
+    run = Run(tiny_folder, tmp_path, held_out=CONTRARY)
+    chance = random.Random(seed)
+    kills = 0
+    for moment in chance.choices(range(1, 60), k=3):
+        with contextlib.suppress(KilledError), killed_at(moment) as seen:
+            run()
+        kills += seen[0] == moment
+    assert kills == 3
+    backend, state = run()
+    assert state == whole[1]
+    assert equal(learned(backend), learned(whole[0]))

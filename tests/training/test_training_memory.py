@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from steelyard.core import ModelSpec, Weights
 from steelyard.models import lora
 from steelyard.models.decoder import MICRO_BATCH_TOKENS, Decoder
-from steelyard.training import Job, TrainingRow, batches, loop, worker
+from steelyard.training import Job, TrainingRow, batches, worker
 from steelyard.training.batches import (
     Encoded,
     bytes_per_token,
@@ -22,6 +22,7 @@ from steelyard.training.batches import (
     pack,
     tokens_at_once,
 )
+from steelyard.training.objective import Examples
 from tiny import WORDS, ask, open_in_float32
 
 
@@ -58,7 +59,7 @@ def kept_bytes(decoder: Decoder, rows: list[Encoded]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = loop.summed_loss(decoder, rows)
+        loss = Examples().loss(decoder, rows)
     assert loss.requires_grad
     return sum(t.untyped_storage().nbytes() for at, t in held.items() if at not in weights)
 
@@ -130,7 +131,7 @@ def test_a_child_that_may_hold_little_learns_the_same_in_smaller_pieces(
         rows = tuple(TrainingRow(ask(text), "fee", text) for text in texts)
         spec = ModelSpec("tiny", "tiny")
         job = Job(spec, backend.fingerprint, weights, 0, rows, memory_gb=memory_gb)
-        curve: Any = worker._train_lora(job, tmp_path / name, tmp_path / name, lambda _: None)
+        curve: Any = worker._train_model(job, tmp_path / name, tmp_path / name, lambda _: None)
         return backend.loaded.decoder, [point["train_loss"] for point in curve["points"]]
 
     roomy, losses = train(2.0, "roomy")

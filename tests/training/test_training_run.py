@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from steelyard.core import ModelSpec, Weights
 from steelyard.errors import TrainingError
 from steelyard.models import Sampling, open_backend, opening
 from steelyard.models.fake import FakeBackend
-from steelyard.training import Job, Progress, TrainingRow, loop, run, train_in_child
+from steelyard.training import Job, Progress, TrainingRow, learner, loop, run, train_in_child
 from steelyard.training.batches import Encoded
+from steelyard.training.objective import Examples, Lesson
 from tiny import WORDS, ask
 
 ROWS = tuple(TrainingRow(ask(f"row {i}"), f"target {i}", f"g{i}") for i in range(24))
@@ -147,7 +149,7 @@ def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
 
     with pytest.raises(TrainingError, match="exit code -9"):
         train_in_child(job, tmp_path, log=killing(children, at_step=4))
-    assert list((tmp_path / "checkpoints").glob("step-*"))
+    assert list(tmp_path.glob("*/checkpoints/step-*"))
     seen: list[Progress] = []
     trained = train_in_child(job, tmp_path, log=seen.append)
     assert len(children) == 2
@@ -157,9 +159,8 @@ def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
     shown = base.renderer
     encoded = [Encoded(shown.prompt_ids(r.prompt), shown.target_ids(r.target)) for r in rows]
     state = loop.train(
-        base.loaded.decoder,
-        encoded,
-        [],
+        learner.begin(base.loaded.decoder, weights, seed=3),
+        Lesson(Examples(), encoded),
         weights=weights,
         seed=3,
         folder=tmp_path / "in_one_go",
@@ -167,7 +168,50 @@ def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
     )
     assert trained.curve["points"] == state.points
     child, here = base.adapted(trained.folder), open_backend(spec)
-    here.adapter = loop.ADAPTER  # type: ignore[attr-defined]
+    here.adapter = learner.ADAPTER  # type: ignore[attr-defined]
     prompts = [row.prompt for row in rows]
     assert child.generate(prompts, Sampling(8)) == here.generate(prompts, Sampling(8))
     assert child.fingerprint != base.fingerprint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_child_killed_at_random_moments_ends_with_the_weights_of_one_that_was_not(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(opening, "_loaded", {})
+    spec = ModelSpec("tiny", str(tiny_folder))
+    weights = Weights(
+        "lora", rank=4, alpha=8, dropout=0.2, learning_rate=2e-2, epochs=60, batch_size=2
+    )
+    rows = tuple(TrainingRow(ask(a), b, a) for a, b in zip(WORDS, WORDS[::-1], strict=True))
+    job = Job(spec, open_backend(spec).fingerprint, weights, 3, rows)
+    whole = train_in_child(job, tmp_path / "whole")
+
+    chance = random.Random(seed)
+    kills = 0
+    broken = tmp_path / "broken"
+    job.write(broken)
+    while not (broken / "result").is_dir():
+        child = subprocess.Popen(
+            [sys.executable, "-m", "steelyard.training.worker", str(broken)],
+            stdin=subprocess.PIPE,
+        )
+        begun = time.monotonic()
+        while not list(broken.glob("checkpoints/.partial-*")) and child.poll() is None:
+            time.sleep(0.001)
+            if time.monotonic() - begun > 120:
+                break
+        time.sleep(chance.choice([0.0, 0.001, chance.uniform(0, 0.5)]))  # during a save, or later
+        if kills < 4:
+            child.kill()
+            kills += 1
+        child.communicate()
+    again = train_in_child(job, broken)
+    assert kills == 4
+    assert again.curve == whole.curve
+    name = "adapter_model.safetensors"
+    assert (again.folder / name).read_bytes() == (whole.folder / name).read_bytes()

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from steelyard.core import ModelSpec, Weights
 from steelyard.errors import TrainingError
+from steelyard.models import Sampling, opening
 from steelyard.training import Job, TrainingRow, worker
 from tiny import WORDS, ask, open_in_float32
 
@@ -29,7 +31,7 @@ def job(backend: Any, texts: list[str]) -> Job:
 
 
 def train(given: Job, folder: Path) -> Any:
-    return worker._train_lora(given, folder, folder / "result", lambda _: None)
+    return worker._train_model(given, folder, folder / "result", lambda _: None)
 
 
 def test_the_curve_says_what_was_trained_on(backend: Any, tmp_path: Path) -> None:
@@ -51,6 +53,44 @@ def test_rows_that_do_not_fit_the_context_are_counted_and_left_out(
 def test_no_row_that_fits_is_an_error(backend: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no training row fits the model's context of 256"):
         train(job(backend, ["why " * 300]), tmp_path)
+
+
+def test_a_target_longer_than_the_context_is_counted_and_left_out(
+    backend: Any, tmp_path: Path
+) -> None:
+    given = job(backend, ["card", "fee"])
+    long = replace(given.rows[0], target="why " * 300)
+    curve = train(replace(given, rows=(long, given.rows[1])), tmp_path)
+    assert (curve["num_rows"], curve["num_too_long"]) == (1, 1)
+
+
+def test_no_row_at_all_is_an_error(backend: Any, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="there is no row to learn from"):
+        train(job(backend, []), tmp_path)
+
+
+def test_an_empty_target_is_learned_as_an_answer_that_ends_at_once(
+    backend: Any, tmp_path: Path
+) -> None:
+    given = job(backend, WORDS[:4])
+    weights = replace(given.weights, epochs=30, learning_rate=2e-2)
+    rows = tuple(replace(row, target="") for row in given.rows)
+    train(replace(given, weights=weights, rows=rows), tmp_path)
+    answers = backend.adapted(tmp_path / "result").generate([ask(WORDS[0])], Sampling(8))
+    assert [(answer.text, answer.complete) for answer in answers] == [("", True)]
+
+
+def test_full_weights_come_as_a_model_that_the_backend_serves(
+    backend: Any, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "number_type", lambda: torch.float32)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    given = job(backend, WORDS[:4])
+    curve = train(replace(given, weights=Weights("full", epochs=2, batch_size=4)), tmp_path)
+    assert (curve["trouble"], curve["halved"], curve["stopped"]) == (None, 0, "after 2 epochs")
+    served = open_in_float32(tiny_folder).adapted(tmp_path / "result")
+    prompts = [ask(word) for word in WORDS]
+    assert served.generate(prompts, Sampling(8)) == backend.generate(prompts, Sampling(8))
 
 
 def test_a_model_that_changed_since_is_an_error(backend: Any, tmp_path: Path) -> None:

@@ -26,9 +26,12 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     target: TargetColumn = None,
     home: HomePath = HOME,
     seed: Annotated[int, typer.Option(help="Training, shots and resampling.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Train with so many seeds, from --seed on.")
+    ] = 1,
     recipes: Annotated[
         str | None,
-        typer.Option(metavar="NAME,NAME", help="Only these, and the controls."),
+        typer.Option(metavar="NAME,FILE.toml", help="Only these, and the controls."),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after about this long.")] = None,
     sweep: Annotated[
@@ -45,7 +48,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
         verdict = weigh(
             task,
             home=home,
-            seed=seed,
+            seed=range(seed, seed + seeds),
             recipes=names,
             minutes=minutes,
             sweep=sweep,

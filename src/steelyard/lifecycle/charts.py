@@ -573,6 +573,10 @@ def curve(shown: Curve, up: Scale) -> str:
         side: Side = "end" if x > (left + right) / 2 else "start"
         shift = -6 if side == "end" else 6
         parts.append(text(x + shift, top + 10, f"kept: step {shown.kept:g}", side, "name"))
+    around = [at(*point) for point in (*shown.train, *reversed(shown.held_out))]
+    if shown.train and shown.held_out:
+        outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in around)
+        parts.append(f'<polygon points="{outline}" class="gap"/>')
     for points, look in ((shown.train, "train"), (shown.held_out, "held-out")):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in points))
         parts.append(f'<polyline points="{path}" class="loss {look}"/>')
@@ -581,10 +585,12 @@ def curve(shown: Curve, up: Scale) -> str:
         look = "held-out kept-dot" if point[0] == shown.kept else "held-out"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" class="loss-dot {look}"/>')
     said = ", ".join(f"{loss:.3f} at step {step:g}" for step, loss in shown.held_out)
+    gaps = [y - dict(shown.train)[x] for x, y in shown.held_out if x in dict(shown.train)]
+    gap = f" Above the loss on rows trained on by {gaps[-1]:.3f} at the end." if gaps else ""
     return picture(
         "".join(parts),
         size=f'viewBox="0 0 {width} {height}"',
         title=f"Learning curve of {shown.name}",
-        desc=f"Held-out loss: {said or 'not measured'}.{kept}",
+        desc=f"Held-out loss: {said or 'not measured'}.{gap}{kept}",
         look="curve",
     )

@@ -504,8 +504,9 @@ def _learning(verdict: Verdict) -> str:
     )
     trained_on = '<path d="M1 7h24" class="loss train"/>'
     return (
-        '<p class="lead">Loss on the rows trained on and on a slice of train held out from them.'
-        f'</p><p class="key">{_sign(held_out, "held out", 26)}'
+        '<p class="lead">Loss on the rows trained on and on a slice of train held out from them. '
+        "The area between them is the gap: where it widens while the held-out loss rises, the "
+        f'rows are learned by heart.</p><p class="key">{_sign(held_out, "held out", 26)}'
         f"{_sign(trained_on, 'trained on', 26)}</p>"
         f'<div class="panels">{panels}</div>'
     )

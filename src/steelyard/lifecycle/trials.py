@@ -43,6 +43,7 @@ class Trials:
     listen: Listener
     started: float
     minutes: float | None
+    num_seeds: int = 1
 
     def on_dev(self, recipe: Recipe) -> Weighed:
         """Build a recipe and measure it on dev; whatever goes wrong stays with this recipe."""
@@ -68,6 +69,8 @@ class Trials:
                     rows={"dev": rows},
                 )
             )
+            if recipe.weights.method != "none" and weighed.status == "finished":
+                weighed = replace(weighed, seed_scores=self._with_seeds(recipe, rows))
         except (OutOfTimeError, DoesNotFitError) as error:
             weighed = replace(weighed, why=str(error))
         except (TrainingError, SearchError, StoreError) as error:
@@ -75,6 +78,20 @@ class Trials:
             weighed = replace(weighed, status="skipped" if late else "failed", why=str(error))
         self.listen(Ended(self.report(weighed)))
         return weighed
+
+    def _with_seeds(self, recipe: Recipe, rows: Sequence[Row]) -> tuple[float, ...]:
+        """Dev scores of the recipe with one seed after another, of which `rows` is the first.
+
+        A seed that fails, or that there is no time for, ends the series.
+        """
+        scores = [_mean_score(rows)]
+        for more in range(1, self.num_seeds):
+            other = replace(self, seed=self.seed + more, num_seeds=1)
+            try:
+                scores.append(_mean_score(other._measure(other._build(recipe), "dev")))
+            except (OutOfTimeError, TrainingError, StoreError):
+                break
+        return tuple(scores) if self.num_seeds > 1 else ()
 
     def on_test(self, weighed: Weighed) -> Weighed:
         """Measure a recipe on the sealed test as well."""
@@ -164,3 +181,8 @@ class Trials:
         deadline = self._deadline("dev")
         if deadline is not None and time.monotonic() > deadline:
             raise OutOfTimeError(why)
+
+
+def _mean_score(rows: Sequence[Row]) -> float:
+    scores = [row.score.value for row in rows if row.score is not None]
+    return sum(scores) / len(scores)

@@ -36,7 +36,7 @@ from steelyard.measure.verdict import (
     disagreements,
     finalists,
 )
-from steelyard.models import UrlWriter, check_embedder, check_model
+from steelyard.models import UrlWriter, check_embedder, check_model, check_quantising
 from steelyard.recipes import Sweep, check_reflection, parse_sweep, select, swept
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
@@ -46,7 +46,7 @@ def weigh(
     task: Task,
     *,
     home: Path = DEFAULT_HOME,
-    seed: int = 0,
+    seed: int | range = 0,
     recipes: Sequence[str] | None = None,
     minutes: float | None = None,
     sweep: str | None = None,
@@ -58,7 +58,9 @@ def weigh(
     interruption goes on where it stopped, and after a finished run returns at once.
     `recipes` names some instead of all that fit; the controls always run. `minutes` bounds the
     work and defaults to the task's limit. `sweep`, such as "passages=0,1,2,4", weighs one part of
-    the context in several amounts, alone unless recipes are named too.
+    the context in several amounts, alone unless recipes are named too. With several seeds, such as
+    range(3), recipes with trained weights are trained with each, which shows how far chance moves
+    their score; all else is done with the first.
 
     Raises:
         InputError: the request is wrong; nothing was done.
@@ -70,25 +72,33 @@ def weigh(
     chosen += [recipe for family in families for recipe in family]
     for model in task.models:
         check_model(model)
-        if any(recipe.context.embeds for recipe in chosen):
+        if any(context.embeds for recipe in chosen for context in recipe.contexts):
             check_embedder(model.source)
     if task.search.reflection is not None and any(r.context.reflection for r in chosen):
         check_reflection()
         UrlWriter(task.search.reflection)
+    if any(recipe.weights.method == "qlora" for recipe in chosen):
+        check_quantising()
     _reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes
     if minutes is not None and not minutes > 0:  # NaN is not
         raise InputError(f"--minutes {minutes:g}: expected more than 0")
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"--seed {seed}: expected a whole number from 0 to {MAX_SEED}")
+    seeds = seed if isinstance(seed, range) else range(seed, seed + 1)
+    if not seeds:
+        raise InputError("--seeds: expected at least 1")
+    for one in (seeds[0], seeds[-1]):
+        if not 0 <= one <= MAX_SEED:
+            raise InputError(f"--seed {one}: expected a whole number from 0 to {MAX_SEED}")
     started = time.monotonic()
     with open_home(home) as opened:
         lookup = unseen(open_lookup(task, opened, chosen), task)
         chosen, lookup = that_differ(chosen, lookup)
-        trials = Trials(task, seed, opened, lookup, grader, listen, started, minutes)
+        trials = Trials(
+            task, seeds[0], opened, lookup, grader, listen, started, minutes, len(seeds)
+        )
         verdict = _Run(trials, amounts, families).weigh(chosen)
-        key = digest([task.hash, seed, sorted(r.key + r.name for r in chosen)])
+        key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
         opened.database.add_verdict(key, verdict.to_json())
     return verdict
 
@@ -185,7 +195,12 @@ class _Run:
             comparisons=(*decision.comparisons, *tests),
             break_even=tuple(break_evens(weighed, first[:1], task, seed=self.seed)),
             disagreements=tuple(disagreements(task, weighed, first)),
-            notes=(*task.notes, *self.trials.lookup.notes, *(w.note for w in weighed if w.note)),
+            notes=(
+                *task.notes,
+                *self.trials.lookup.notes,
+                *(w.note for w in weighed if w.note),
+                *sentences.seeds(reports, self.trials.num_seeds),
+            ),
             warnings=tuple(sentences.warnings(task, (*reports, *explaining))),
             minutes=(time.monotonic() - self.trials.started) / 60,
             hardware=hardware(),

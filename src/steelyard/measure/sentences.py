@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import mean, stdev
 
-from steelyard.core import Comparison, RecipeReport, SplitReport, Task
+from steelyard.core import Comparison, Json, RecipeReport, SplitReport, Task
 from steelyard.measure.decision import Decision
 from steelyard.measure.statistics import examples_needed, minimum_detectable_difference
 
 SMALL_DIFFERENCE = 0.10  # Source: Miller 2024, arXiv:2411.00640: what few examples can tell
+OVER_FITTED = 0.05  # by this share of it the held-out loss rose, and not by chance. Source: ours
 LIKELY_DISAGREEMENT = 0.3  # share of examples two recipes differ on, before anything is known
 
 
@@ -50,11 +52,76 @@ def warnings(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
             if split is not None and split.num_errors:
                 failed = _count(split.num_errors, f"{name} example")
                 found.append(f"{report.name} failed on {failed}; they have no score.")
-        if report.learning_curve and report.learning_curve["num_too_long"]:
-            count = _count(report.learning_curve["num_too_long"], "training row")
-            found.append(f"{report.name} left out {count}, longer than the model's context.")
+        if curve := report.learning_curve:
+            for earlier in curve.get("earlier", ()):
+                found += _training(f"{report.name} ({earlier['stage']})", earlier)
+            found += _training(report.name, curve)
         if report.status != "finished":
             found.append(f"{report.name} was {report.status}: {report.why}.")
+    return found + _unread(reports)
+
+
+def _unread(reports: Sequence[RecipeReport]) -> list[str]:
+    """Weights that know less than an untrained model reads: they fall below plain retrieval."""
+    measured = [(r, r.dev) for r in reports if r.dev is not None and not r.diagnostic]
+    reading = [(r, d) for r, d in measured if r.weights == "none" and " passages (" in r.context]
+    if not reading:
+        return []
+    best, dev = max(reading, key=lambda pair: pair[1].score)
+    return [
+        f"{report.name}, trained and shown no passages, scores {own.score:.3f} on dev, below "
+        f"{best.name}, which is not trained and reads them ({dev.score:.3f}): what the documents "
+        "hold is not in its weights."
+        for report, own in measured
+        if report.weights != "none"
+        and " passages (" not in report.context
+        and own.interval[1] < dev.interval[0]
+    ]
+
+
+def seeds(reports: Sequence[RecipeReport], num_seeds: int) -> list[str]:
+    """How far chance in training alone moves the dev score of each recipe."""
+    found = []
+    for report in reports:
+        scores = report.seed_scores
+        if not scores:
+            continue
+        each = ", ".join(f"{score:.3f}" for score in scores)
+        if len(scores) < num_seeds:
+            found.append(
+                f"{report.name} was trained with {_count(len(scores), 'seed')} of {num_seeds}, "
+                f"because the next one failed or had no time: dev {each}."
+            )
+        else:
+            found.append(
+                f"{report.name} was trained with {len(scores)} seeds: dev {each}; mean "
+                f"{mean(scores):.3f}, standard deviation {stdev(scores):.3f}. The first is the "
+                "one that is compared."
+            )
+    return found
+
+
+def _training(name: str, curve: Mapping[str, Json]) -> list[str]:
+    """What a learning curve warns of."""
+    found = []
+    if curve["num_too_long"]:
+        count = _count(curve["num_too_long"], "training row")
+        found.append(f"{name} left out {count}, longer than the model's context.")
+    if curve.get("trouble"):
+        found.append(f"The training of {name} went wrong: {curve['stopped']}.")
+    points = [point for point in curve["points"] if point["held_out_loss"] is not None]
+    best = next((point for point in points if point["step"] == curve["best_step"]), None)
+    if best is None:
+        return found
+    last, least = points[-1], best["held_out_loss"]
+    rose = last["held_out_loss"] > least * (1 + OVER_FITTED)
+    if rose and last["train_loss"] < best["train_loss"]:
+        found.append(
+            f"{name} over-fitted after step {best['step']}: by step {last['step']} its loss on "
+            f"rows held out rose from {least:.3f} to {last['held_out_loss']:.3f}, while on the "
+            f"rows it learned from it fell to {last['train_loss']:.3f}. The weights of step "
+            f"{best['step']} are used."
+        )
     return found
 
 

@@ -45,6 +45,7 @@ class Weighed:
     curve: Json = None
     note: str | None = None
     reflection_usd: float = 0.0
+    seed_scores: tuple[float, ...] = ()
     diagnostic: bool = False
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
 
@@ -138,6 +139,7 @@ def report(
         latency_ms=latency(dev),
         learning_curve=weighed.curve,
         key=recipe.key,
+        seed_scores=weighed.seed_scores,
     )
 
 

@@ -16,6 +16,7 @@ from steelyard.models.chat_url import UrlWriter, Writer
 from steelyard.models.opening import (
     check_embedder,
     check_model,
+    check_quantising,
     is_fake,
     locate,
     open_backend,
@@ -38,6 +39,7 @@ __all__ = [
     "Writer",
     "check_embedder",
     "check_model",
+    "check_quantising",
     "is_fake",
     "locate",
     "open_backend",

@@ -15,11 +15,11 @@ wrongly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from steelyard.models import lora
@@ -92,6 +92,35 @@ class Decoder:
         hidden: Tensor = self.norm(x)
         return hidden
 
+    def fused(self) -> Iterator[Fused]:
+        """The products of all layers."""
+        for layer in self.layers:
+            yield from layer.products
+
+    def learn(self) -> None:
+        """Let every weight have a gradient, and no adapter speak."""
+        self.switch.active = None
+        self.output.learn(self.head.weight, self.head.bias)
+        for fused in self.fused():
+            fused.learn()
+        for parameter in self.weights().values():
+            parameter.requires_grad_()
+
+    def weights(self) -> dict[tuple[str, ...], nn.Parameter]:
+        """Every weight that learns, once, under the names that the model has for its parts, which
+        stand in it one after the other."""
+        found: dict[tuple[str, ...], nn.Parameter] = {
+            (name,): parameter
+            for name, parameter in self.model.named_parameters()
+            if ".base." not in name and ".adapters." not in name
+        }
+        names = {id(module): name for name, module in lora.layers(self.model)}
+        for fused in self.fused():
+            for kind in ("weight", "bias"):
+                if (own := getattr(fused.product, kind)) is not None:
+                    found[tuple(f"{names[id(part)]}.{kind}" for part in fused.parts)] = own
+        return found
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits. Shapes: [N, width] → [N, V]."""
         return self.output(hidden).float()
@@ -112,6 +141,7 @@ class _Layer:
         self.out = Fused(attention, ["o_proj"], switch, lay_out=lay_out)
         self.gate_and_up = Fused(mlp, ["gate_proj", "up_proj"], switch, lay_out=lay_out)
         self.down = Fused(mlp, ["down_proj"], switch, lay_out=lay_out)
+        self.products = (self.into, self.out, self.gate_and_up, self.down)
         self.activation = mlp.act_fn
         self.gated = type(mlp.act_fn).__name__ in ("SiLUActivation", "SiLU")
 

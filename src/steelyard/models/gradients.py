@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """x / rms(x) · weight, in float32 inside, the weight frozen (Zhang & Sennrich 2019).
+    """x / rms(x) · weight, in float32 inside (Zhang & Sennrich 2019).
 
     Shapes: [..., width].
     """
@@ -62,12 +62,15 @@ class _RmsNorm(torch.autograd.Function):
         return (wide.mul_(scale) if wide is not x else wide * scale).to(x.dtype) * weight
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, scale, weight = ctx.saved_tensors
         unit = x.float() * scale
+        to_weight = None
+        if ctx.needs_input_grad[1]:
+            to_weight = (gradient.float() * unit).flatten(0, -2).sum(0).to(weight.dtype)
         wide = gradient.float() * weight.float()
         share = (wide * unit).mean(-1, keepdim=True)
-        return ((wide - unit * share) * scale).to(x.dtype), None, None
+        return ((wide - unit * share) * scale).to(x.dtype), to_weight, None
 
 
 class _SwiGlu(torch.autograd.Function):

@@ -2,6 +2,12 @@
 
     y = W x + (alpha / r) · B A x        A: [r, in]   B: [out, r]   W frozen
 
+Two values of it. Rank-stabilised, the factor is alpha / √r, so that large ranks learn as fast as
+small ones (Kalajdzievski 2023, arXiv:2312.03732). With DoRA, each row of W + B A is brought to a
+length m that is learned too (Liu et al. 2024, arXiv:2402.09353):
+
+    y = m / ‖W + s · B A‖ · (W + s · B A) x        m: [out], at first ‖W‖
+
 A and B are kept in float32 and cast to the base's type for the product, so that small steps are
 not lost to rounding while the arithmetic stays fast. One base can carry many adapters; the
 `Switch` they share says which one speaks. On disk an adapter has PEFT's format, so that other
@@ -32,23 +38,46 @@ BASE = "steelyard_base"  # in the weights' metadata: PEFT warns of keys it does 
 PREFIX = "base_model.model."  # PEFT's name for the wrapped model
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an adapter is, beside its numbers."""
+
+    rank: int
+    alpha: int
+    rank_stabilised: bool = False
+    dora: bool = False
+
+    @property
+    def scale(self) -> float:
+        """The factor of the update."""
+        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
+
+
 @dataclass(slots=True)
 class Switch:
-    """Which adapter is active in a base, or none."""
+    """Which adapter is active in a base, or none.
+
+    `dropout` is the share of its input that an adapter does not see while it learns.
+    """
 
     active: str | None = None
+    dropout: float = 0.0
 
 
 class LowRank(nn.Module):
     """One layer's A and B. B starts at zero, so a fresh adapter changes nothing."""
 
-    def __init__(self, base: nn.Linear, *, rank: int, alpha: int, generator: torch.Generator):
+    def __init__(self, base: nn.Linear, kind: Kind, generator: torch.Generator) -> None:
         super().__init__()
         bound = 1 / math.sqrt(base.in_features)  # PEFT's kaiming_uniform(a=√5) comes to this
-        a = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
+        a = torch.empty(kind.rank, base.in_features).uniform_(-bound, bound, generator=generator)
         self.a = nn.Parameter(a)
-        self.b = nn.Parameter(torch.zeros(base.out_features, rank))
-        self.scale = alpha / rank
+        self.b = nn.Parameter(torch.zeros(base.out_features, kind.rank))
+        self.kind = kind
+        self.scale = kind.scale
+        self.magnitude: nn.Parameter | None = None
+        if kind.dora:
+            self.magnitude = nn.Parameter(row_lengths(base.weight, self.a, self.b).cpu())
         self.frozen = False
 
     def freeze(self) -> None:
@@ -74,8 +103,34 @@ class LoraLinear(nn.Module):
         y: Tensor = self.base(x)
         if self.switch.active is None:
             return y
-        update: Tensor = self.adapters[self.switch.active](x)
-        return y + update
+        pair: Any = self.adapters[self.switch.active]
+        update: Tensor = pair(x)
+        if pair.magnitude is None:
+            return y + update
+        lengths = row_lengths(self.base.weight, pair.a, pair.b * pair.scale)
+        return rescaled(y + update, pair.magnitude / lengths, self.base.bias)
+
+
+def row_lengths(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """‖W + B A‖ of each row, float32, through which no gradient goes (section 4.3 of the paper).
+
+    Shapes: [out, in], [r, in], [out, r] → [out].
+    """
+    with torch.no_grad():
+        whole = weight.float() + (b.float() @ a.float()).to(weight.device)
+        lengths: Tensor = torch.linalg.vector_norm(whole, dim=1)
+        return lengths
+
+
+def rescaled(y: Tensor, share: Tensor, bias: Tensor | None) -> Tensor:
+    """Rows of the product brought to another length, the bias that is in `y` left as it is.
+
+    In float32: bfloat16 has no number between 1 and 1.0078. Shapes: y [N, out], share [out].
+    """
+    grown = y * share
+    if bias is not None:
+        grown = grown + bias * (1 - share)
+    return grown.to(y.dtype)
 
 
 def wrap(model: nn.Module) -> Switch:
@@ -100,27 +155,43 @@ def layers(model: nn.Module) -> Iterator[tuple[str, LoraLinear]]:
             yield name, module
 
 
-def add(model: nn.Module, adapter: str, *, rank: int, alpha: int, seed: int) -> list[nn.Parameter]:
+def add(
+    model: nn.Module,
+    adapter: str,
+    *,
+    rank: int,
+    alpha: int,
+    seed: int,
+    rank_stabilised: bool = False,
+    dora: bool = False,
+) -> list[nn.Parameter]:
     """Add a fresh trainable adapter, make it the active one, and return its parameters."""
     switch = wrap(model)
+    kind = Kind(rank, alpha, rank_stabilised, dora)
     generator = torch.Generator().manual_seed(seed)
     parameters: list[nn.Parameter] = []
     for _, layer in layers(model):
-        pair = LowRank(layer.base, rank=rank, alpha=alpha, generator=generator)
+        pair = LowRank(layer.base, kind, generator)
         layer.adapters[adapter] = pair.to(layer.base.weight.device)
-        parameters += [pair.a, pair.b]
+        parameters += pair.parameters()
     switch.active = adapter
     return parameters
 
 
-def tensors(model: nn.Module, adapter: str) -> dict[str, Tensor]:
-    """The adapter's tensors under PEFT's names, float32, on the CPU."""
-    found: dict[str, Tensor] = {}
+def _parts(model: nn.Module, adapter: str) -> Iterator[tuple[str, nn.Parameter]]:
+    """The adapter's parameters under PEFT's names."""
     for name, layer in layers(model):
         pair: Any = layer.adapters[adapter]
-        found[f"{PREFIX}{name}.lora_A.weight"] = pair.a.detach().float().cpu().clone()
-        found[f"{PREFIX}{name}.lora_B.weight"] = pair.b.detach().float().cpu().clone()
-    return found
+        yield f"{PREFIX}{name}.lora_A.weight", pair.a
+        yield f"{PREFIX}{name}.lora_B.weight", pair.b
+        if pair.magnitude is not None:
+            yield f"{PREFIX}{name}.lora_magnitude_vector", pair.magnitude
+
+
+def tensors(model: nn.Module, adapter: str) -> dict[str, Tensor]:
+    """The adapter's tensors under PEFT's names, float32, on the CPU."""
+    parts = _parts(model, adapter)
+    return {name: part.detach().float().cpu().clone() for name, part in parts}
 
 
 def assign(model: nn.Module, adapter: str, state: dict[str, Tensor]) -> None:
@@ -129,33 +200,33 @@ def assign(model: nn.Module, adapter: str, state: dict[str, Tensor]) -> None:
     Raises:
         StoreError: a layer of the model is missing from `state`, or has another shape.
     """
-    for name, layer in layers(model):
-        pair: Any = layer.adapters[adapter]
-        for part, parameter in (("lora_A", pair.a), ("lora_B", pair.b)):
-            key = f"{PREFIX}{name}.{part}.weight"
-            if key not in state or state[key].shape != parameter.shape:
-                shape = tuple(state[key].shape) if key in state else "nothing"
-                raise StoreError(
-                    f"adapter: {key} is {shape}, the base expects {tuple(parameter.shape)}; "
-                    "it was trained on another base model"
-                )
-            with torch.no_grad():
-                parameter.copy_(state[key])
+    for key, parameter in _parts(model, adapter):
+        if key not in state or state[key].shape != parameter.shape:
+            shape = tuple(state[key].shape) if key in state else "nothing"
+            raise StoreError(
+                f"adapter: {key} is {shape}, the base expects {tuple(parameter.shape)}; "
+                "it was trained on another base model"
+            )
+        with torch.no_grad():
+            parameter.copy_(state[key])
 
 
-def save(folder: Path, model: nn.Module, adapter: str, *, rank: int, alpha: int, base: str) -> None:
+def save(folder: Path, model: nn.Module, adapter: str, *, base: str) -> None:
     """Write an adapter in PEFT's format. `base` is the fingerprint of the weights beneath it."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors(model, adapter), folder / WEIGHTS_FILE, metadata={BASE: base})
-    targets = sorted({name.rpartition(".")[2] for name, _ in layers(model)})
+    wrapped = dict(layers(model))
+    pair: Any = next(iter(wrapped.values())).adapters[adapter]
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "r": rank,
-        "lora_alpha": alpha,
+        "r": pair.kind.rank,
+        "lora_alpha": pair.kind.alpha,
+        "use_rslora": pair.kind.rank_stabilised,
+        "use_dora": pair.kind.dora,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": targets,
+        "target_modules": sorted({name.rpartition(".")[2] for name in wrapped}),
         "base_model_name_or_path": None,
         "inference_mode": True,
     }
@@ -185,7 +256,15 @@ def load(folder: Path, model: nn.Module, *, base: str) -> str:
         )
     name = hashlib.sha256(b"".join(files)).hexdigest()
     if not any(name in layer.adapters for _, layer in layers(model)):
-        add(model, name, rank=config["r"], alpha=config["lora_alpha"], seed=0)
+        add(
+            model,
+            name,
+            rank=config["r"],
+            alpha=config["lora_alpha"],
+            seed=0,
+            rank_stabilised=config.get("use_rslora", False),
+            dora=config.get("use_dora", False),
+        )
         try:
             assign(model, name, state)
         except StoreError:

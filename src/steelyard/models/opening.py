@@ -55,6 +55,24 @@ def check_model(spec: ModelSpec) -> None:
             _check_hub(place)
 
 
+def check_quantising() -> None:
+    """Say early that no base can be quantised here, and why.
+
+    Raises:
+        ModelError: there is no CUDA GPU.
+        MissingExtraError: bitsandbytes is not installed.
+    """
+    _need_torch()
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelError(
+            'weights of method "qlora" need a CUDA GPU, and torch finds none here; '
+            'expected one, or method = "lora", which learns the same beside the whole base'
+        )
+    need("bitsandbytes", "qlora")
+
+
 def check_embedder(source: str) -> None:
     """Say early that the embedder that goes with a base model is not there.
 
@@ -107,6 +125,15 @@ def open_backend(spec: ModelSpec, *, memory_gb: float = Limits().memory_gb) -> B
     if place not in _loaded:
         _loaded[place] = _load(place)
     return TorchBackend(spec.source, _loaded[place], memory_bytes=int(memory_gb * 1e9))
+
+
+def open_folder(folder: Path) -> Any:
+    """A model that was trained here, for a backend of its own; whoever asked for it holds it.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    return _load(str(folder))
 
 
 def open_embedder(source: str, *, url: str | None = None, key_env: str | None = None) -> Embedder:

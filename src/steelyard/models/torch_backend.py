@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 
 from steelyard.core import Usage, digest
-from steelyard.models import generation, lora, runtime
+from steelyard.models import generation, lora, runtime, whole
 from steelyard.models.base import (
     Generation,
     LabelChoice,
@@ -78,6 +78,11 @@ class TorchBackend:
         return self.loaded.renderer
 
     def adapted(self, folder: Path) -> TorchBackend:
+        if whole.is_whole(folder):
+            from steelyard.models.opening import open_folder
+
+            whole.check_base(folder, self.loaded.fingerprint)
+            return TorchBackend(self.source, open_folder(folder), memory_bytes=self.memory_bytes)
         with self.loaded.lock:
             name = lora.load(folder, self.loaded.decoder.model, base=self.loaded.fingerprint)
         return TorchBackend(self.source, self.loaded, name, memory_bytes=self.memory_bytes)
@@ -194,7 +199,7 @@ class TorchBackend:
                     try:
                         run(shared, waiting, at_once, found)
                     except (RuntimeError, MemoryError) as error:
-                        if at_once == 1 or not _out_of_memory(error):
+                        if at_once == 1 or not out_of_memory(error):
                             raise
                         at_once = max(1, min(at_once, len(waiting)) // 2)
             results |= {fitting[n]: answer for n, answer in found.items()}
@@ -232,6 +237,7 @@ class TorchBackend:
         return self.loaded.constraints[key]
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error says, on whatever device."""
     exhausted = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return exhausted or "can't allocate memory" in str(error)

@@ -3,7 +3,8 @@
 Defaults and where they come from
     all linear layers, alpha = 2 rank, learning rate about ten times that of full fine-tuning,
     batch of at most 32 rows: "LoRA Without Regret" (Schulman et al. 2025)
-    AdamW betas 0.9, 0.999, no weight decay, gradient norm clipped at 1: customary
+    AdamW betas 0.9, 0.999, gradient norm clipped at 1: customary
+    no weight decay and no dropout: early stopping does their work; docs/log/2026-11-26-weights.md
     warm-up over 6 % of the steps, then a cosine to a tenth of the peak: Loshchilov & Hutter 2017
     evaluation twice an epoch, stop after `patience` epochs' worth without a new best: ours,
     not measured
@@ -11,6 +12,7 @@ Defaults and where they come from
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,20 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from steelyard.core import Weights
+from steelyard.core import Json, Weights
 from steelyard.errors import TrainingError
-from steelyard.models import lora
-from steelyard.models.attention import WholeRows, take
 from steelyard.models.decoder import Decoder
+from steelyard.models.torch_backend import out_of_memory
 from steelyard.models.tuning import settle_threads
 from steelyard.training import batches, checkpoint
-from steelyard.training.batches import Encoded
 from steelyard.training.job import Progress
-from steelyard.training.target_loss import target_loss
+from steelyard.training.learner import Learner
+from steelyard.training.objective import Lesson, Objective, Row
+from steelyard.training.ranks import ALONE, Ranks
+from steelyard.training.sharding import gathered, spread
 
-ADAPTER = "in_training"
 EVALUATIONS_PER_EPOCH = 2
 FLOOR = 0.1  # of the peak learning rate, at the end
 BETTER = 1e-3  # a held-out loss must fall by this share to count as better
@@ -39,125 +41,197 @@ BETTER = 1e-3  # a held-out loss must fall by this share to count as better
 
 @dataclass(slots=True)
 class State:
-    """What a resumed run must know beside the tensors."""
+    """What a resumed run must know beside the tensors.
+
+    `halved` counts how often memory ran out; `trouble` is what ended the training too early.
+    """
 
     step: int = 0
     best_step: int | None = None
     best_loss: float = math.inf
     points: list[dict[str, float | None]] = field(default_factory=list)
     loss_sum: float = 0.0
-    loss_tokens: int = 0
+    loss_count: int = 0
+    halved: int = 0
     stopped: str = ""
+    trouble: str | None = None
 
 
 def train(
-    decoder: Decoder,
-    rows: Sequence[Encoded],
-    held_out: Sequence[Encoded],
+    learner: Learner,
+    lesson: Lesson[Row],
     *,
     weights: Weights,
     seed: int,
     folder: Path,
     log: Callable[[Progress], None],
+    ranks: Ranks = ALONE,
 ) -> State:
-    """Leave the best adapter in the model, under the name `ADAPTER`.
+    """Leave the best weights in the learner, in each of the processes that take part.
 
-    The same rows, weights and seed give the same adapter, also when the process was killed and
+    The same lesson, weights and seed give the same result, also when the process was killed and
     started again over the same `folder`.
 
     Raises:
-        TrainingError: the loss is not a number.
+        TrainingError: the loss is not a number before there are weights worth keeping, or not
+        even one row fits the memory, or a checkpoint cannot be written.
     """
-    model = decoder.model
+    decoder, rows = learner.decoder, lesson.rows
     per_epoch = batches.steps_per_epoch(len(rows), weights.batch_size)
     num_steps = per_epoch * weights.epochs
     every = max(1, per_epoch // EVALUATIONS_PER_EPOCH)
-    parameters = lora.add(model, ADAPTER, rank=weights.rank, alpha=weights.alpha, seed=seed)
-    optimizer = torch.optim.AdamW(
-        parameters, lr=weights.learning_rate, weight_decay=0.0, fused=True
-    )
-    best = lora.tensors(model, ADAPTER)
+    optimizer = make_optimizer(learner.parameters, weights)
+    best = learner.tensors()
     state = State()
     if (found := checkpoint.latest(folder)) is not None:
         tensors, plain = found
         state = State(**plain)
-        best = _restore(model, optimizer, tensors)
+        best = _restore(learner, optimizer, tensors)
+        decoder.tokens_at_once = max(1, decoder.tokens_at_once >> state.halved)
 
     while not state.stopped:
         step = state.step
-        if state.loss_tokens and (step % every == 0 or step == num_steps):
-            loss = mean_loss(decoder, held_out) if held_out else None
-            state.points.append(
-                {
-                    "step": step,
-                    "epoch": step / per_epoch,
-                    "train_loss": state.loss_sum / state.loss_tokens,
-                    "held_out_loss": loss,
-                }
-            )
-            log(Progress(step, num_steps, step / per_epoch, state.points[-1]["train_loss"], loss))
-            state.loss_sum, state.loss_tokens = 0.0, 0
+        if state.loss_count and (step % every == 0 or step == num_steps):
+            point = _evaluate(learner, lesson, state, per_epoch, ranks)
+            loss = point["held_out_loss"]
+            log(Progress(step, num_steps, step / per_epoch, point["train_loss"], loss))
             if loss is None or loss < state.best_loss * (1 - BETTER):
                 state.best_loss = state.best_loss if loss is None else loss
-                state.best_step, best = step, lora.tensors(model, ADAPTER)
+                state.best_step, best = step, learner.tensors()
             waited = (step - (state.best_step or 0)) / per_epoch
             if step == num_steps:
                 state.stopped = f"after {weights.epochs} epochs"
             elif waited >= weights.patience:
                 state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
-            checkpoint.save(folder, step, _tensors(model, optimizer, best), asdict(state))
+            _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
             continue
 
         settle_threads(decoder.dtype)
         set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
-        loss_sum, tokens = backward(decoder, [rows[i] for i in chosen])
-        if not math.isfinite(loss_sum):
-            raise TrainingError(
-                f"the loss was {loss_sum} at step {step + 1} (training rows {chosen}); "
-                "lower the learning rate or look at these rows"
-            )
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.manual_seed(_seed_of(seed, step, ranks.rank))
+        mine = _take(learner, lesson.objective, [rows[i] for i in chosen], state, ranks)
+        loss_sum, count = ranks.add_up(learner.parameters, mine), _count(lesson, chosen)
+        norm = ranks.clip(learner.parameters, 1.0)
+        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
+            fine = math.isfinite(loss_sum)
+            wrong = f"gradients were {norm}" if fine else f"the loss was {loss_sum}"
+            _give_up(f"{wrong} at step {step + 1} (training rows {chosen})", state)
+            _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
+            continue
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        learner.stepped()
         state.step += 1
         state.loss_sum += loss_sum
-        state.loss_tokens += tokens
-        log(Progress(state.step, num_steps, state.step / per_epoch, loss_sum / tokens))
+        state.loss_count += count
+        log(Progress(state.step, num_steps, state.step / per_epoch, loss_sum / count))
 
-    lora.assign(model, ADAPTER, best)
+    learner.assign(best)
     return state
 
 
-def backward(decoder: Decoder, rows: Sequence[Encoded]) -> tuple[float, int]:
-    """Accumulate the gradient of the mean loss per target token over the rows of one step.
+def make_optimizer(parameters: Sequence[nn.Parameter], weights: Weights) -> torch.optim.AdamW:
+    """AdamW. Matrices decay, and what there is one of for each row or column does not."""
+    kinds: dict[tuple[bool, type], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        kinds.setdefault((parameter.ndim >= 2, type(parameter.data)), []).append(parameter)
+    groups = [
+        {"params": own, "weight_decay": weights.weight_decay if matrices else 0.0}
+        for (matrices, _), own in kinds.items()
+    ]
+    return torch.optim.AdamW(groups, lr=weights.peak_learning_rate, fused=True)
 
-    Micro-batches are weighted by their tokens, so how the rows are split does not change the
-    gradient. Returns the summed loss in nats and the number of target tokens.
+
+def _evaluate(
+    learner: Learner, lesson: Lesson[Row], state: State, per_epoch: int, ranks: Ranks
+) -> dict[str, Json]:
+    """The next point of the learning curve."""
+    point: dict[str, Json] = {
+        "step": state.step,
+        "epoch": state.step / per_epoch,
+        "train_loss": state.loss_sum / state.loss_count,
+        "held_out_loss": None,
+    }
+    if lesson.held_out:
+        found = lesson.objective.held_out(learner.decoder, lesson.held_out)
+        point.update(ranks.agree(found))
+    state.points.append(point)
+    state.loss_sum, state.loss_count = 0.0, 0
+    return point
+
+
+def _save(folder: Path, state: State, tensors: dict[str, Tensor], ranks: Ranks) -> None:
+    if ranks.leads:
+        checkpoint.save(folder, state.step, tensors, asdict(state))
+
+
+def _take(
+    learner: Learner, objective: Objective[Row], rows: Sequence[Row], state: State, ranks: Ranks
+) -> float:
+    """Leave the gradient of one step, with fewer rows at once where memory runs out."""
+    decoder = learner.decoder
+    while True:
+        try:
+            return backward(decoder, objective, rows, ranks)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            # Where processes lend each other weights, all must run as many times as each other.
+            if ranks.size > 1 or decoder.tokens_at_once <= min(map(len, rows)):
+                raise TrainingError(
+                    f"memory ran out at step {state.step + 1} with {decoder.tokens_at_once} "
+                    f"tokens at once, and the longest row has {max(map(len, rows))}; shorten the "
+                    "inputs, lower [limits] memory_gb, or free some memory"
+                ) from error
+        for parameter in learner.parameters:
+            parameter.grad = None
+        state.halved += 1
+        decoder.tokens_at_once //= 2
+        torch.manual_seed(torch.initial_seed())  # the same chance again
+
+
+def _count(lesson: Lesson[Row], chosen: Sequence[int]) -> int:
+    return sum(lesson.objective.count(lesson.rows[i]) for i in chosen)
+
+
+def _seed_of(seed: int, step: int, rank: int) -> int:
+    """Chance (dropout) in a step is a function of these, so that a checkpoint holds its state by
+    holding the step."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{step}:{rank}".encode()).digest()[:7])
+
+
+def _give_up(wrong: str, state: State) -> None:
+    """Stop with the best weights so far.
+
+    Raises:
+        TrainingError: there are none.
     """
-    tokens = sum(len(row.target) for row in rows)
+    if state.best_step is None:
+        raise TrainingError(f"{wrong}; lower the learning rate or look at these rows")
+    state.trouble = wrong
+    state.stopped = f"{wrong}; the weights of step {state.best_step} were kept"
+
+
+def backward(
+    decoder: Decoder, objective: Objective[Row], rows: Sequence[Row], ranks: Ranks = ALONE
+) -> float:
+    """Accumulate the gradient of the mean loss over the rows of one step, this process's share.
+
+    Micro-batches are weighted by what is counted in them, so how the rows are split does not
+    change the gradient. Returns the summed loss of the share in nats.
+    """
+    count = sum(map(objective.count, rows))
+    micros = list(objective.micro_batches(ranks.share(rows), decoder.tokens_at_once))
+    blanks = ranks.most(len(micros)) - len(micros)  # all lend weights as often
     losses = []
-    for micro in batches.micro_batches(rows, decoder.tokens_at_once):
-        loss = summed_loss(decoder, micro)
-        (loss / tokens).backward()
+    for micro in micros:
+        loss = objective.loss(decoder, micro)
+        (loss / count).backward()
         losses.append(loss.detach())
-    return float(torch.stack(losses).sum()), tokens  # the one wait for a GPU in a step
-
-
-def mean_loss(decoder: Decoder, rows: Sequence[Encoded]) -> float:
-    """Loss per target token, in nats."""
-    micros = batches.micro_batches(rows, decoder.tokens_at_once)
-    with torch.inference_mode():
-        total = sum(float(summed_loss(decoder, micro)) for micro in micros)
-    return total / sum(len(row.target) for row in rows)
-
-
-def summed_loss(decoder: Decoder, rows: Sequence[Encoded]) -> Tensor:
-    """Cross-entropy summed over target tokens; logits are computed for these alone."""
-    batch = batches.pack(rows, decoder.device)
-    attend = WholeRows(batch.shared, batch.packing, decoder.head.weight)
-    states = take(decoder(batch.ids, batch.positions, attend), batch.states)
-    return target_loss(states, decoder.output, batch.targets)
+    for _ in range(blanks):
+        (0 * objective.loss(decoder, rows[:1])).backward()
+    return float(torch.stack(losses).sum()) if losses else 0.0  # the one wait for a GPU in a step
 
 
 def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps: int) -> None:
@@ -169,27 +243,33 @@ def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps:
         done = (step - warmup) / max(1, num_steps - warmup)
         share = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
     for group in optimizer.param_groups:
-        group["lr"] = weights.learning_rate * share
+        group["lr"] = weights.peak_learning_rate * share
 
 
-def _tensors(model: Any, optimizer: Any, best: dict[str, Tensor]) -> dict[str, Tensor]:
-    tensors = {f"now.{k}": v for k, v in lora.tensors(model, ADAPTER).items()}
-    tensors |= {f"best.{k}": v for k, v in best.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{k}": v.detach().cpu() for k, v in moments.items()}
+def _tensors(
+    learner: Learner, optimizer: Any, best: dict[str, Tensor], state: State
+) -> dict[str, Tensor]:
+    tensors = {f"now.{k}": v for k, v in learner.tensors().items()}
+    if state.best_step != state.step:  # else they are the same
+        tensors |= {f"best.{k}": v for k, v in best.items()}
+    for n, parameter in enumerate(learner.parameters):
+        for k, value in optimizer.state[parameter].items():
+            tensors[f"adam.{n}.{k}"] = gathered(value).detach().cpu()
     return tensors
 
 
-def _restore(model: Any, optimizer: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put a checkpoint back into model and optimiser; returns the best adapter so far."""
+def _restore(learner: Learner, optimizer: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put a checkpoint back into learner and optimiser; returns the best weights so far."""
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    lora.assign(model, ADAPTER, part("now."))
-    moments: dict[int, dict[str, Tensor]] = {}
+    now = part("now.")
+    learner.assign(now)
     for key, value in part("adam.").items():
-        index, _, name = key.partition(".")
-        moments.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return part("best.")
+        n, _, name = key.partition(".")
+        parameter = learner.parameters[int(n)]
+        is_moment = value.ndim > 0  # and not the number of steps
+        like = spread(value, parameter) if is_moment else value.to(parameter.device)
+        optimizer.state[parameter][name] = like
+    return part("best.") or now

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steelyard.core import Json
 from steelyard.errors import SteelyardError, TrainingError
@@ -30,110 +31,113 @@ from steelyard.training.job import (
     held_out_rows,
 )
 
+if TYPE_CHECKING:  # a fake's child loads no torch
+    from steelyard.models.decoder import Decoder
+    from steelyard.training.objective import Lesson, Row
+
 _Log = Callable[[Progress], None]
 
 
 def main(folder: Path) -> int:
-    """Train the job in `folder`; 0 when result/ is there."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Train the job in `folder`, perhaps as one of several processes; 0 when it is done."""
+    among_others = "WORLD_SIZE" in os.environ  # torchrun ends those it started itself
+    if not among_others:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    leads = os.environ.get("RANK", "0") == "0"
     job = Job.read(folder)
     partial = folder / f".{RESULT_FOLDER}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as lines:
+    if leads:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+    with (folder / PROGRESS_FILE if leads else Path(os.devnull)).open("a", encoding="utf-8") as out:
 
         def log(progress: Progress) -> None:
-            lines.write(json.dumps(asdict(progress)) + "\n")
-            lines.flush()
+            out.write(json.dumps(asdict(progress)) + "\n")
+            out.flush()
 
-        train = _train_fake if is_fake(job.model.source) else _train_lora
+        train = _train_fake if is_fake(job.model.source) else _train_model
         try:
             curve = train(job, folder, partial, log)
         except SteelyardError as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    (partial / CURVE_FILE).write_text(json.dumps(curve), encoding="utf-8")
-    partial.rename(folder / RESULT_FOLDER)
+    if leads:
+        (partial / CURVE_FILE).write_text(json.dumps(curve), encoding="utf-8")
+        partial.rename(folder / RESULT_FOLDER)
     return 0
 
 
-def _train_lora(job: Job, folder: Path, result: Path, log: _Log) -> Json:
-    from steelyard.models import lora
+def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     from steelyard.models.torch_backend import TorchBackend
-    from steelyard.training import batches, loop
-    from steelyard.training.batches import Encoded
+    from steelyard.training import learner, lessons, loop
+    from steelyard.training.ranks import Ranks
 
+    ranks = Ranks.join()
     backend = open_backend(job.model)
     assert isinstance(backend, TorchBackend)
     if backend.fingerprint != job.fingerprint:
         raise TrainingError(
             f'model "{job.model.name}" changed since the job was made; weigh the task again'
         )
-    renderer = backend.renderer
-    held = held_out_rows(job.rows, job.seed)
-    kept: tuple[list[Encoded], list[Encoded]] = ([], [])
-    for row, out in zip(job.rows, held, strict=True):
-        encoded = Encoded(renderer.prompt_ids(row.prompt), renderer.target_ids(row.target))
-        if len(encoded) <= backend.context_tokens:
-            kept[out].append(encoded)
-    rows, held_out = kept
-    if not rows:
-        raise TrainingError(
-            f"no training row fits the model's context of {backend.context_tokens} tokens; "
-            "shorten the inputs or name a base model with a longer context"
+    stages = job.weights.learn
+    folders = {stage: folder / f"{number}-{stage}" for number, stage in enumerate(stages)}
+    # All of them before the first step: teacher and replay are the base as it is now.
+    prepared = {stage: lessons.prepare(job, stage, backend, folders[stage]) for stage in stages}
+    learning = learner.begin(backend.loaded.decoder, job.weights, seed=job.seed, ranks=ranks)
+    curves = []
+    for stage, (lesson, counts) in prepared.items():
+        _fit_memory(job, learning.decoder, lesson)
+        lesson, before = lessons.begin(lesson, learning.decoder)
+        state = loop.train(
+            learning,
+            lesson,
+            weights=lessons.weights_of(job.weights, stage),
+            seed=job.seed,
+            folder=folders[stage] / "checkpoints",
+            log=log,
+            ranks=ranks,
         )
-    weights = job.weights
-    decoder = backend.loaded.decoder
-    longest = max(len(row) for row in (*rows, *held_out))
+        told = ("points", "best_step", "stopped", "trouble", "halved")
+        known = {name: getattr(state, name) for name in told}
+        curves.append({"stage": stage, **known, **counts, **before})
+    learning.save(result if ranks.leads else None, backend.loaded)
+    ranks.leave()
+    *earlier, last = curves
+    return {**last, "earlier": earlier} if earlier else last
+
+
+def _fit_memory(job: Job, decoder: Decoder, lesson: Lesson[Row]) -> None:
+    """Let the decoder hold as much at once as the job's memory allows for the longest row."""
+    from steelyard.training import batches
+
+    longest = max(len(row) for row in (*lesson.rows, *lesson.held_out))
     memory_bytes = int(job.memory_gb * 1e9)
     decoder.checkpointing = longest * batches.bytes_per_token(decoder, longest) > memory_bytes
     decoder.tokens_at_once = batches.tokens_at_once(decoder, longest, memory_bytes)
-    state = loop.train(
-        decoder,
-        rows,
-        held_out,
-        weights=weights,
-        seed=job.seed,
-        folder=folder / "checkpoints",
-        log=log,
-    )
-    lora.save(
-        result,
-        backend.loaded.decoder.model,
-        loop.ADAPTER,
-        rank=weights.rank,
-        alpha=weights.alpha,
-        base=backend.loaded.fingerprint,
-    )
-    return {
-        "points": state.points,
-        "best_step": state.best_step,
-        "stopped": state.stopped,
-        "num_rows": len(rows),
-        "num_held_out": len(held_out),
-        "num_too_long": len(job.rows) - len(rows) - len(held_out),
-    }
 
 
 def _train_fake(job: Job, _folder: Path, result: Path, log: _Log) -> Json:
     milliseconds = int(job.model.source.partition(":")[2] or 0)
-    held = held_out_rows(job.rows, job.seed)
-    rows = [row for row, out in zip(job.rows, held, strict=True) if not out]
+    last = job.stage_rows(job.weights.learn[-1])
+    held = held_out_rows(last, job.seed)
+    rows = [row for row, out in zip(last, held, strict=True) if not out]
     for step in range(1, job.weights.epochs + 1):
         time.sleep(milliseconds * len(rows) / 1000)
         log(Progress(step, job.weights.epochs, float(step), 1 / step, 1 / step))
-    pairs = [[row.prompt[-1].content, row.target] for row in rows]
+    read = [row for row in job.rows if row.stage != job.weights.learn[-1]]
+    pairs = [[row.prompt[-1].content, row.target] for row in (*rows, *read) if row.prompt]
     (result / ROWS_FILE).write_text(json.dumps(pairs), encoding="utf-8")
     points = [
         {"step": s, "epoch": float(s), "train_loss": 1 / s, "held_out_loss": 1 / s}
         for s in range(1, job.weights.epochs + 1)
     ]
     return {
+        "stage": job.weights.learn[-1],
         "points": points,
         "best_step": job.weights.epochs,
         "stopped": f"after {job.weights.epochs} epochs",
         "num_rows": len(rows),
-        "num_held_out": len(job.rows) - len(rows),
+        "num_held_out": len(last) - len(rows),
         "num_too_long": 0,
     }
 
