@@ -119,7 +119,7 @@ class Whole:
 
     def tensors(self) -> dict[str, Tensor]:
         """Under the names that the model has for them."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for names, part in self.exact.items():
             whole_part = gathered(part.detach()).cpu().clone()
             found |= zip(names, whole_part.split(self._rows(names, whole_part)), strict=True)
