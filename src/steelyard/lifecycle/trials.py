@@ -32,7 +32,11 @@ TEST_SHARE = 0.2  # of a time limit is kept for the sealed test. Source: ours
 
 @dataclass(frozen=True)
 class Trials:
-    """What all trials of one call of `weigh` share."""
+    """What all trials of one call of `weigh` share.
+
+    `named` are the recipes that were asked for by name: diagnostics among them are measured on all
+    of dev, and not on the part of it that explains enough.
+    """
 
     task: Task
     seed: int
@@ -42,6 +46,7 @@ class Trials:
     listen: Listener
     started: float
     minutes: float | None
+    named: tuple[str, ...] = ()
 
     def on_dev(self, recipe: Recipe) -> Weighed:
         """Build a recipe and measure it on dev; whatever goes wrong stays with this recipe."""
@@ -55,8 +60,7 @@ class Trials:
         try:
             self._check_time(f"the time limit came before {recipe.name} could start")
             built = self._build(recipe)
-            examples = diagnosed(self.task.dev) if weighed.diagnostic else self.task.dev
-            rows = self._measure(built, "dev", examples)
+            rows = self._measure(built, "dev", self._dev(recipe))
             weighed = checked(
                 replace(
                     weighed,
@@ -73,6 +77,12 @@ class Trials:
             weighed = replace(weighed, status="skipped" if late else "failed", why=str(error))
         self.listen(Ended(self.report(weighed)))
         return weighed
+
+    def _dev(self, recipe: Recipe) -> tuple[Example, ...]:
+        """The dev examples that a recipe is measured on."""
+        named = recipe.name in self.named or is_one_of(recipe, self.named)
+        in_part = is_one_of(recipe, DIAGNOSTICS) and not named
+        return diagnosed(self.task.dev) if in_part else self.task.dev
 
     def on_test(self, weighed: Weighed) -> Weighed:
         """Measure a recipe on the sealed test as well."""

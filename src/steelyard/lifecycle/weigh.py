@@ -83,7 +83,8 @@ def weigh(
     with open_home(home) as opened:
         lookup = unseen(open_lookup(task, opened, chosen), task)
         chosen, lookup = that_differ(chosen, lookup)
-        trials = Trials(task, seed, opened, lookup, grader, listen, started, minutes)
+        named = tuple(recipes or ())
+        trials = Trials(task, seed, opened, lookup, grader, listen, started, minutes, named)
         verdict = _Run(trials, amounts, families).weigh(chosen)
         key = digest([task.hash, seed, sorted(r.key + r.name for r in chosen)])
         opened.database.add_verdict(key, verdict.to_json())
