@@ -95,7 +95,16 @@ def weigh(
         lookup = unseen(open_lookup(task, opened, chosen), task)
         chosen, lookup = that_differ(chosen, lookup)
         trials = Trials(
-            task, seeds[0], opened, lookup, grader, listen, started, minutes, len(seeds)
+            task,
+            seeds[0],
+            opened,
+            lookup,
+            grader,
+            listen,
+            started,
+            minutes,
+            num_seeds=len(seeds),
+            named=tuple(recipes or ()),
         )
         verdict = _Run(trials, amounts, families).weigh(chosen)
         key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
