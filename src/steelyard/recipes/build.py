@@ -16,7 +16,7 @@ from steelyard.recipes.lessons import training_job
 from steelyard.recipes.presets import model_of
 from steelyard.recipes.reflecting import reflect
 from steelyard.recipes.searching import Found, Ground, race
-from steelyard.recipes.sections import SectionedSystem
+from steelyard.recipes.sections import WIDE, SectionedSystem
 from steelyard.recipes.workshop import ANSWERING, Workshop, prompting
 from steelyard.training import Job, train_in_child
 
@@ -67,7 +67,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         trained_seconds += taught_seconds
         answering = replace(answering, backend=backend.adapted(folder))
     started = time.perf_counter()
-    system = finished(answering)
+    system = finished(answering, task, workshop)
     seconds += time.perf_counter() - started
     if recipe.context.passages or recipe.context.history != "none":
         seconds += workshop.lookup.seconds
@@ -77,14 +77,17 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     return Built(system, fingerprint, setup, curve, found.note, found.usage)
 
 
-def finished(system: LanguageModelSystem) -> System:
+def finished(system: LanguageModelSystem, task: Task, workshop: Workshop) -> System:
     """A system that answers as its recipe says, the backend ready for it."""
-    if system.recipe.decoding.kind == "sections":
-        sectioned = SectionedSystem.of(system)
+    recipe = system.recipe
+    if recipe.decoding.kind == "sections":
+        widely = replace(recipe, context=replace(recipe.context, passages=WIDE))
+        wide = prompting(widely, task, system.backend, workshop)
+        sectioned = SectionedSystem.of(system, wide.find)
         sectioned.prepare()
         return sectioned
     system.prepare()
-    return system.calibrated() if system.recipe.decoding.calibrated else system
+    return system.calibrated() if recipe.decoding.calibrated else system
 
 
 def _found(recipe: Recipe, task: Task, backend: Backend, workshop: Workshop) -> Found:
@@ -95,7 +98,7 @@ def _found(recipe: Recipe, task: Task, backend: Backend, workshop: Workshop) -> 
 
     ground = Ground(
         task=task,
-        open=lambda one: finished(prompting(one, task, backend, workshop)),
+        open=lambda one: finished(prompting(one, task, backend, workshop), task, workshop),
         grade=workshop.grade,
         key=_depends(task, context, backend, workshop),
         database=workshop.database,
