@@ -242,7 +242,7 @@ def open_engines() -> Engines:
     backend: Any = open_backend(ModelSpec("default", "default"))
     peak = rounds.matmul_peak(rounds.dtype_name())
     llama = best_settings(
-        Path(opening._locate("default")),
+        Path(opening.locate("default")),
         most_threads=torch.get_num_threads(),
         slots=LLAMA_SLOTS,
         context_tokens=LLAMA_CONTEXT,

@@ -78,7 +78,7 @@ def device() -> str:
 
 def embedded() -> Models:
     """The embedded model, for the peers the folder that it was dequantised to."""
-    place = opening._locate("default")
+    place = opening.locate("default")
     return Models(ModelSpec("default", "default"), opening._dequantised(Path(place)))
 
 

@@ -110,12 +110,12 @@ def check(base: Base, embedder: CountingEmbedder | None = None) -> None:
 
 
 def _check_folds(base: Base) -> None:
-    scope = "tenant || '|' || user || '|' || valid_from || '|' || valid_to || '|' || metadata"
     found = {
-        number: (text, same_as, where)
-        for number, text, same_as, where in rows(
+        number: (text, same_as, ("" if title == Path(source).stem else title, *where))
+        for number, text, same_as, title, source, *where in rows(
             base,
-            f"SELECT passage.number, passage.text, same_as, {scope} FROM passage "
+            "SELECT passage.number, passage.text, same_as, title, source, tenant, user, "
+            "valid_from, valid_to, metadata FROM passage "
             "JOIN document ON document.number = passage.document",
         )
     }

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
     from steelyard.errors import SteelyardError
-    from steelyard.lifecycle import weigh
+    from steelyard.lifecycle.checking import check
+    from steelyard.lifecycle.planning import plan
+    from steelyard.lifecycle.weigh import weigh
+    from steelyard.measure.compare import compare
     from steelyard.tasks import load_task
 
 __version__ = "0.1.0"
@@ -30,7 +33,10 @@ _PLACES = {
     "Trial": "core",
     "Verdict": "core",
     "SteelyardError": "errors",
+    "check": "lifecycle",
+    "compare": "measure.compare",
     "load_task": "tasks",
+    "plan": "lifecycle",
     "weigh": "lifecycle",
 }
 
@@ -44,7 +50,10 @@ __all__ = [
     "Task",
     "Trial",
     "Verdict",
+    "check",
+    "compare",
     "load_task",
+    "plan",
     "weigh",
 ]
 

@@ -33,6 +33,16 @@ def digest(value: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def cut(text: str, width: int = 60) -> str:
+    """A text on one line of at most so many characters.
+
+    >>> cut("Name the intent of the ticket.", width=10)
+    'Name the …'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
 # ---------------------------------------------------------------- what the user wants
 
 
@@ -108,12 +118,25 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What is searched for on train, beside the recipes that are plain values.
+
+    `examples`: which ones a prompt shows, in which order. `reflection` is the model that rewrites
+    the instruction.
+    """
+
+    examples: bool = False
+    reflection: ModelSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What the user wants, with the rows already read, checked and split.
 
-    `hash` covers everything that can change an answer or a score: instruction, output, scorer,
-    rows, splits, documents and records. `notes` are sentences about what was inferred, folded or
-    carved out.
+    `hash` covers everything that can change an answer or a score of a plain recipe: instruction,
+    output, scorer, rows, splits, documents and records. `instructions` are variants of the
+    instruction; like the models they belong to recipes, whose keys hold them. `notes` are
+    sentences about what was inferred, folded or carved out.
     """
 
     name: str
@@ -131,6 +154,8 @@ class Task:
     notes: tuple[str, ...] = ()
     path: Path | None = None
     knowledge: Knowledge = Knowledge()
+    instructions: tuple[str, ...] = ()
+    search: Search = Search()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""
@@ -150,7 +175,8 @@ class Passage:
     """A piece of a document: `text` is the document's `text[start:end]`.
 
     `relevance` orders the passages of one search, larger first; its scale is that search's own.
-    `time` is when what it says began to hold, if the document says so.
+    `time` is when what it says began to hold, if the document says so. `also` are further
+    documents that say the same there, and for which this passage stands.
     """
 
     document: str
@@ -162,6 +188,7 @@ class Passage:
     page: int | None = None
     time: str | None = None
     relevance: float = 0.0
+    also: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -176,16 +203,21 @@ class Passage:
 class Context:
     """What goes into the prompt.
 
-    `describe_output` adds the labels or the schema to the instruction; weights trained without
-    them have learned the form and save those tokens. `num_examples` counts the shots: the same
-    ones for every input (`fixed`; `shuffled`: with each other's targets) or the nearest ones to
-    each input (`nearest`).
+    `instruction` takes the place of the task's own; `reflection` names the model that rewrites it
+    when the recipe is built. `describe_output` adds the labels or the schema to it; weights
+    trained without them have learned the form and save those tokens.
+
+    `num_examples` counts the shots: the same ones for every input (`fixed`; `shuffled`: with each
+    other's targets) or the nearest ones to each input (`nearest`). `shots` names the fixed ones by
+    id, in their order; otherwise they are drawn. `searched` ones are found when the recipe is
+    built, and an instruction of the task's with them.
 
     `passages` counts those shown: found by `search`, put in order by `rerank`, and none whose
     relevance, on the scale of what ranked them last, is under `relevance_floor`. Two values of
     `search` are no searches: `evidence` takes passages of the documents that hold the answer,
-    `random` takes any. `order` says at which end the best one stands; `best_last` is next to the
-    question.
+    `random` takes any. `as_of` says of which documents: of those that held when it was `asked`, or
+    of `any` time, whatever their dates. `order` says at which end the best one stands; `best_last`
+    is next to the question.
 
     `num_turns` counts the earlier turns and records of the user who asks: the `last` ones, or
     those `nearest` to the input. `budget_tokens` bounds the prompt; without it the model's own
@@ -193,16 +225,20 @@ class Context:
     """
 
     describe_output: bool = True
-    examples: Literal["none", "fixed", "nearest", "shuffled"] = "none"
+    examples: Literal["none", "fixed", "nearest", "shuffled", "searched"] = "none"
     num_examples: int = 0
     passages: int = 0
     search: Literal["lexical", "vector", "hybrid", "evidence", "random"] = "hybrid"
     rerank: Literal["none", "maxsim", "llm"] = "none"
     relevance_floor: float | None = None
+    as_of: Literal["asked", "any"] = "asked"
     order: Literal["best_last", "best_first"] = "best_last"
     history: Literal["none", "last", "nearest"] = "none"
     num_turns: int = 0
     budget_tokens: int | None = None
+    instruction: str | None = None
+    reflection: str | None = None
+    shots: tuple[str, ...] = ()
 
     @property
     def embeds(self) -> bool:
@@ -211,7 +247,9 @@ class Context:
         return self.examples == "nearest" or looked_up
 
     def __str__(self) -> str:
-        parts = ["instruction"]
+        parts = ["instruction" if self.instruction is None else f'"{cut(self.instruction)}"']
+        if self.reflection is not None:
+            parts[0] += f" rewritten by {self.reflection}"
         if self.describe_output:
             parts.append("output description")
         if self.examples != "none":
@@ -221,7 +259,8 @@ class Context:
         if self.passages:
             how = self.search if self.rerank == "none" else f"{self.search}, {self.rerank}"
             floor = "" if self.relevance_floor is None else f", from {self.relevance_floor:g}"
-            parts.append(f"{self.passages} passages ({how}{floor})")
+            dates = ", of any date" if self.as_of == "any" else ""
+            parts.append(f"{self.passages} passages ({how}{floor}{dates})")
         whole = " + ".join(parts)
         return whole if self.budget_tokens is None else f"{whole}, {self.budget_tokens} tokens"
 
@@ -275,10 +314,11 @@ class Decoding:
     """How the answer is read off the model.
 
     `free` generates; `constrained` generates under the JSON Schema; `labels` scores every label
-    and takes the likeliest, `calibrated` after dividing by its score on an empty input.
+    and takes the likeliest, `calibrated` after dividing by its score on an empty input;
+    `sections` generates an outline, then each section with what is found for it.
     """
 
-    kind: Literal["free", "constrained", "labels"] = "free"
+    kind: Literal["free", "constrained", "labels", "sections"] = "free"
     calibrated: bool = False
 
     def __str__(self) -> str:
@@ -341,12 +381,28 @@ class Query:
 class Source:
     """A passage as it stood in the prompt, perhaps with fewer of its sentences.
 
-    An answer's first source is the one that it cites as [1].
+    An answer's first source is the one that it cites as [1]. `also` are further documents that
+    say the same.
     """
 
     passage: str
     document: str
     text: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def documents(self) -> frozenset[str]:
+        """All documents that it comes from."""
+        return frozenset((self.document, *self.also))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a long answer. `sources` are the numbers of those that it was shown, from 1 on."""
+
+    title: str
+    text: str
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +414,7 @@ class Answer:
 
     `sources` is None where nothing is looked up, and empty where nothing was found. `left_out`
     names what was found and not shown, or not whole, for want of room, such as "example e3".
+    `sections` are there where the answer was written in several generations.
     """
 
     value: Json = None
@@ -367,6 +424,7 @@ class Answer:
     error: str | None = None
     sources: tuple[Source, ...] | None = None
     left_out: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = ()
 
 
 class System(Protocol):
@@ -449,7 +507,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The paired difference `a − b` of mean scores on one split.
+    """The paired difference `a − b` of mean scores on one split (None: rows of files).
 
     `interval` has the verdict's confidence; `p_adjusted` is Holm-corrected over all comparisons
     of the verdict on that split.
@@ -457,7 +515,7 @@ class Comparison:
 
     a: str
     b: str
-    split: Split
+    split: Split | None
     difference: float
     interval: tuple[float, float]
     p_adjusted: float
@@ -490,7 +548,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
-    """One line of the league table. Tokens are means per example.
+    """One line of the league table. Tokens are means per example; `key` is the recipe's.
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
     first of which is the one in this table; empty unless several were asked for.
@@ -515,6 +573,7 @@ class RecipeReport:
     completion_tokens: float | None = None
     latency_ms: Latency = Latency()
     learning_curve: Json = None
+    key: str = ""
     seed_scores: tuple[float, ...] = ()
 
 
@@ -556,6 +615,7 @@ class Verdict:
     hardware: str
     versions: Mapping[str, str]
     curves: tuple[Json, ...] = ()
+    diagnostics: tuple[Json, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

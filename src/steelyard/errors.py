@@ -9,6 +9,8 @@
     │   └── MissingExtraError an optional dependency that is not installed
     └── WorkError             the work itself failed: exit code 1
         ├── TrainingError     a training job ended without weights
+        ├── DoesNotFitError   training needs more memory than this machine has
+        ├── SearchError       a search ended without anything found
         ├── TrialError        a trial that cannot be turned into numbers
         └── StoreError        what is on disk is not what was written
 
@@ -58,6 +60,14 @@ class WorkError(SteelyardError):
 
 class TrainingError(WorkError):
     """A training job ended without weights."""
+
+
+class DoesNotFitError(WorkError):
+    """Training needs more memory than this machine has; nothing was started."""
+
+
+class SearchError(WorkError):
+    """A search for examples or an instruction ended without anything found."""
 
 
 class TrialError(WorkError):

@@ -200,7 +200,7 @@ def test_a_base_of_a_newer_steelyard_is_refused(tmp_path):
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     connection.close()
-    with pytest.raises(StoreError, match=r"base\.db.*version 2.*upgrade"):
+    with pytest.raises(StoreError, match=rf"base\.db.*version {len(MIGRATIONS) + 1}.*upgrade"):
         Base(path)
 
 

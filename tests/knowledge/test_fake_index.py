@@ -48,6 +48,9 @@ def test_each_part_of_a_scope_leaves_out_what_is_outside_it():
     assert found(index, "mill", Scope(tenant="shop")) == ["shop"]
     assert found(index, "mill", Scope(as_of="2019-06-01")) == ["all", "old", "red"]
     assert found(index, "mill", Scope(as_of="2999-06-01")) == ["all", "next", "red"]
+    assert found(index, "mill", Scope(any_time=True)) == ["all", "old", "next", "red"]
+    assert index.is_dated
+    assert not WordIndex((held("all"),)).is_dated
     assert found(index, "mill", Scope(metadata={"colour": "red"})) == ["red"]
     assert found(index, "mill", Scope(documents=frozenset({"ann", "all"}))) == ["all"]
     assert found(index, "mill", Scope(documents=frozenset())) == []

@@ -9,7 +9,9 @@ import pytest
 from bases import CountingEmbedder, Reader, check, rows, shown, write_rows
 from steelyard.knowledge.base import Base
 from steelyard.knowledge.folding import CROWD
+from steelyard.knowledge.index import Scope
 from steelyard.knowledge.ingest import update
+from steelyard.knowledge.search import KINDS, SqliteIndex
 
 FEES = "A transfer within the country costs two euros, and five when it is urgent."
 ALIKE = FEES.replace("A transfer", "a  TRANSFER").replace("euros,", "euros")
@@ -51,6 +53,31 @@ def test_the_same_text_in_another_file_is_folded_and_has_no_vector(base, folder)
     embedder = add(base, folder)
     assert folds(base) == [("b.txt", "a.txt")]
     assert embedder.num_texts == 1
+
+
+def test_who_asks_for_a_folded_document_finds_the_one_that_stands_for_it(base, folder):
+    other = "\n\n" + "A lost card is replaced within a day. " * 10
+    (folder / "a.txt").write_text(FEES)
+    (folder / "b.txt").write_text(f"{FEES * 5}{other}")
+    (folder / "c.txt").write_text(f"{FEES * 5}")
+    (folder / "d.txt").write_text(ALIKE)
+    add(base, folder)
+    index = SqliteIndex(base.path, CountingEmbedder())
+    [first, *_] = index.passages(Scope())
+    assert (first.document, first.also) == ("a.txt", ("d.txt",))
+    for name, held in (("d.txt", [("a.txt", ("d.txt",))]), ("a.txt", [("a.txt", ("d.txt",))])):
+        scope = Scope(documents=frozenset({name}))
+        assert [(p.document, p.also) for p in index.passages(scope)] == held
+        for kind in KINDS:
+            [found] = index.search(["transfer"], 9, kind=kind, scopes=[scope])
+            assert [(p.document, p.also) for p in found] == held
+    whole = index.passages(Scope(documents=frozenset({"c.txt"})))
+    assert {"b.txt"} == {p.document for p in whole if "c.txt" in p.also}
+    assert all("card" not in p.text for p in whole)  # what b.txt alone says is not c.txt's
+    (folder / "d.txt").unlink()
+    add(base, folder)
+    assert index.passages(Scope())[0].also == ()
+    index.close()
 
 
 def test_when_the_first_goes_another_takes_over(base, folder):
@@ -97,9 +124,13 @@ def test_a_changed_first_frees_what_was_folded_into_it(base, folder):
         ({"valid_from": "2020-01-01"}, {"valid_from": "2021-01-01"}),
         ({"valid_to": "2020-01-01"}, {}),
         ({"product": "card"}, {"product": "loan"}),
+        ({"title": "Card"}, {"title": "Loan"}),
+        ({"title": "Card"}, {}),
     ],
 )
-def test_what_one_question_may_see_and_another_may_not_is_never_folded(base, folder, one, other):
+def test_what_one_question_may_see_and_another_may_not_and_other_things_are_never_folded(
+    base, folder, one, other
+):
     write_rows(
         folder / "rows.jsonl",
         [{"id": "a", "text": FEES, **one}, {"id": "b", "text": FEES, **other}],
@@ -112,6 +143,30 @@ def test_what_one_question_may_see_and_another_may_not_is_never_folded(base, fol
     )
     add(base, folder)
     assert folds(base) in ([("c", "a"), ("d", "b")], [("a", "c"), ("b", "d")])
+
+
+def test_the_same_words_under_the_same_heading_are_folded_and_under_another_are_not(base, folder):
+    warranty = "\n\n## Warranty\n\nIt is two years on every part, and five on the motor."
+    for name, title in (("a", "Kettle"), ("b", "Kettle"), ("c", "Toaster")):
+        (folder / f"{name}.md").write_text(f"# {title}{warranty}")
+    add(base, folder)
+    assert {name for pair in folds(base) for name in pair} == {"a.md", "b.md"}
+
+
+def test_an_old_base_whose_folds_ignored_titles_is_folded_anew_when_it_is_opened(base, folder):
+    bodies = [("a", "Card"), ("b", "Loan"), ("c", "Card")]
+    write_rows(folder / "rows.jsonl", [{"id": n, "title": t, "text": FEES} for n, t in bodies])
+    embedder = add(base, folder)
+    with base.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE passage SET same_as = 1 WHERE number > 1")
+        connection.exec_driver_sql("DELETE FROM vector WHERE passage > 1")
+        connection.exec_driver_sql("UPDATE band SET key = key + 1, passage = 1")
+        connection.exec_driver_sql("PRAGMA user_version = 1")
+    with Base(base.path) as again:
+        assert folds(again) == [("c", "a")]
+        assert not again.is_embedded
+        again.embed(embedder)
+        check(again, embedder)
 
 
 def test_a_version_that_ends_leaves_the_fold_of_those_that_still_hold(base, folder):

@@ -171,6 +171,10 @@ NOBODYS = {"all", "new", "red"}
         (Scope(as_of="2023-12-31"), {"all", "old", "red"}),
         (Scope(as_of="2024-01-01"), {"all", "new", "red"}),
         (Scope(as_of="2026-01-01T00:00:00+00:00"), {"all", "new", "red", "later"}),
+        (Scope(any_time=True), NOBODYS | {"old", "later"}),
+        (Scope(user="ann", any_time=True), NOBODYS | {"old", "later", "ann"}),
+        (Scope(as_of="2023-12-31", any_time=True), NOBODYS | {"old", "later"}),
+        (Scope(documents=frozenset({"old", "bob"}), any_time=True), {"old"}),
         (Scope(metadata={"colour": "red"}), {"red"}),
         (Scope(metadata={"colour": "red", "size": 2}), {"red"}),
         (Scope(metadata={"colour": "red", "size": 3}), set()),
@@ -186,6 +190,13 @@ def test_a_scope_decides_what_is_seen(tmp_path, kind, scope, expected):
     else:
         [found] = index.search(["cat"], 99, kind=kind, scopes=[scope])
     assert sorted(ids(found)) == sorted(expected)
+
+
+def test_a_base_is_dated_where_anything_holds_for_a_time(tmp_path):
+    index = base(tmp_path, Doc("always", ["cat"]))
+    assert not index.is_dated
+    fill(index.path, [Doc("old", ["old cat"], valid_to="2024-01-01")], FakeEmbedder())
+    assert index.is_dated
 
 
 def test_each_query_has_its_own_scope(tmp_path):

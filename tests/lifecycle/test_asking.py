@@ -68,6 +68,25 @@ def test_a_trained_system_is_trained_with_the_seed_of_its_verdict_and_reused(
     assert system.backend.learned
 
 
+def test_a_recipe_that_is_weighed_by_name_alone_answers(tmp_path, task):
+    weigh(task, home=tmp_path / "home", recipes=["searched-shot"])
+    with open_home(tmp_path / "home") as home:
+        keep(home, task, chosen="searched-shot")
+        system: Any = chosen_system(task, home).system
+    assert system.recipe.context.shots
+
+
+def test_an_instruction_that_is_another_one_since_is_not_asked(tmp_path, task):
+    before, after = (replace(task, instructions=(text,)) for text in ("Say it.", "Tell it."))
+    verdict = weigh(before, home=tmp_path / "home", recipes=["zero-shot[instruction=2]"])
+    recipes = [{"name": r.name, "key": r.key} for r in verdict.recipes]
+    with open_home(tmp_path / "home") as home:
+        keep(home, task, chosen="zero-shot[instruction=2]", recipes=recipes)
+        assert chosen_system(before, home).system.recipe.context.instruction == "Say it."
+        with pytest.raises(InputError, match=r'another recipe since: "Tell it\."'):
+            chosen_system(after, home)
+
+
 def test_a_task_that_was_not_weighed_is_said_to_be_so_with_the_command(home, task):
     with pytest.raises(InputError) as caught:
         chosen_system(task, home)

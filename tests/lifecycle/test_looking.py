@@ -24,7 +24,8 @@ from steelyard.lifecycle import (
 )
 from steelyard.lifecycle.knowledge import COLLECTION
 from steelyard.lifecycle.looking import collection, open_lookup, unseen
-from steelyard.recipes import DIAGNOSTICS, select
+from steelyard.measure import diagnostics
+from steelyard.recipes import DIAGNOSTICS, presets, select
 from steelyard.tasks import load_task
 
 UNKNOWN = "I do not know."
@@ -88,7 +89,7 @@ def weighed(tmp_path_factory: pytest.TempPathFactory) -> Weighed:
 
 
 def test_documents_bring_their_recipes_and_diagnostics_and_passages_win(weighed):
-    assert [recipe.name for recipe in select(weighed.task)] == [
+    assert list(presets(weighed.task)) == [
         *("majority", "tfidf", "zero-shot", "few-shot", "nearest-shot", "lora"),
         *("rag", "rag+shots", "oracle-passages", "random-passages", "shuffled-shot"),
     ]
@@ -104,7 +105,7 @@ def test_documents_bring_their_recipes_and_diagnostics_and_passages_win(weighed)
 def test_diagnostics_are_in_the_table_and_nowhere_in_the_decision(weighed):
     verdict = weighed.verdict
     apart = [r.name for r in verdict.recipes if r.diagnostic]
-    assert apart == list(DIAGNOSTICS)
+    assert apart == [name for name in DIAGNOSTICS if name != "undated-passages"]
     assert [r.name for r in verdict.recipes][-3:] == apart
     compared = {name for c in verdict.comparisons for name in (c.a, c.b)}
     costed = {name for b in verdict.break_even for name in (b.a, b.b)}
@@ -113,6 +114,44 @@ def test_diagnostics_are_in_the_table_and_nowhere_in_the_decision(weighed):
     assert not (compared | costed | shown | chosen) & set(apart)
     assert all(name not in verdict.reason for name in apart)
     assert all(r.test is None for r in verdict.recipes if r.diagnostic)
+
+
+def test_what_diagnostics_show_is_said_beside_the_verdict_with_intervals(weighed):
+    found = {(d["a"], d["b"]): d for d in weighed.verdict.diagnostics}
+    assert set(found) == {
+        ("oracle-passages", "zero-shot"),
+        ("oracle-passages", "rag"),
+        ("rag", "random-passages"),
+        ("few-shot", "shuffled-shot"),
+    }
+    missing = found["oracle-passages", "zero-shot"]
+    assert missing["interval"][0] > 0
+    assert missing["sentence"].endswith("the documents hold what the model alone does not know.")
+    assert found["rag", "random-passages"]["sentence"].endswith(
+        "it matters which passages are shown."
+    )
+
+
+def test_the_place_of_the_right_passage_is_told_beside_its_recall(weighed):
+    places = weighed.details["rag"]["position"]
+    answered = [row for row in weighed.task.dev if row.evidence]
+    assert sum(place["num_examples"] for place in places.values()) == len(answered)
+    assert (
+        places["last"]["num_examples"] > len(answered) / 2
+    )  # the best one is next to the question
+    assert places["last"]["score"] > 0.9
+    assert set(weighed.details["oracle-passages"]["position"]) == {"only"}
+
+
+def test_a_diagnostic_is_measured_on_a_part_of_dev_and_the_number_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(diagnostics, "DIAGNOSED", 7)
+    task = load_task(write_mills(tmp_path / "task"))
+    verdict = weigh(task, home=tmp_path / "home", recipes=["rag", "random-passages"])
+    counts = {r.name: r.dev.num_examples for r in verdict.recipes if r.dev}
+    assert (counts["rag"], counts["random-passages"]) == (len(task.dev), 7)
+    [found] = verdict.diagnostics
+    assert found["num_examples"] == 7
+    assert "on 7 dev examples" in found["sentence"]
 
 
 def test_a_diagnostic_that_is_best_is_not_chosen(tmp_path):
@@ -242,6 +281,51 @@ def test_recipes_without_passages_read_no_documents(tmp_path):
         lookup = open_lookup(task, home, plain)
     assert (lookup.documents, lookup.records, lookup.seconds) == (None, None, 0.0)
     assert not (tmp_path / "home" / "knowledge").exists()
+
+
+# ---------------------------------------------------------------- time
+
+
+def write_owners(folder: Path, *, dated: bool = True) -> Path:
+    """Who owned each mill, asked for two times in the same words: the documents' dates tell."""
+    folder.mkdir(parents=True)
+    documents, rows = [], []
+    for number, (name, _) in enumerate(mills()[:60]):
+        for owner, first, last in (("Ott", 1800, 1849), ("Ute", 1850, 1899)):
+            text = f"The mill {name} belonged to {owner}{number}"
+            dates = {"valid_from": f"{first}-01-01", "valid_to": f"{last}-12-31"} if dated else {}
+            documents.append({"id": f"{name}-{first}", "text": text, **dates})
+            row = {"text": f"Who owned {name}?", "target": f"{owner}{number}", "mill": name}
+            rows.append({**row, "when": f"{first + 20}-06-01", "source": f"{name}-{first}"})
+    write_rows(folder / "mills.jsonl", documents)
+    write_rows(folder / "rows.jsonl", rows)
+    knowledge = '[knowledge]\ndocuments = ["mills.jsonl"]\nevidence = "source"\n'
+    text = task_text("text", more=f'{knowledge}\n[score]\nscorer = "contains"\n')
+    text = text.replace("[output]", 'time = "when"\ngroup = "mill"\n\n[output]')
+    path = folder / "task.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_answers_as_of_the_right_time_beat_those_that_ignore_time_in_one_weigh(tmp_path):
+    task = load_task(write_owners(tmp_path / "task"))
+    verdict = weigh(task, home=tmp_path / "home", recipes=["rag", "undated-passages"])
+    scores = {r.name: r.dev.score for r in verdict.recipes if r.dev}
+    assert scores["rag"] > 0.9
+    assert scores["undated-passages"] < 0.7
+    [found] = verdict.diagnostics
+    assert (found["a"], found["b"]) == ("rag", "undated-passages")
+    assert found["interval"][0] > 0
+    assert found["sentence"].endswith("beats ignoring time.")
+    assert verdict.chosen == "rag"
+
+
+def test_ignoring_time_is_left_out_with_a_note_where_no_document_has_dates(tmp_path):
+    task = load_task(write_owners(tmp_path / "task", dated=False))
+    assert "undated-passages" in presets(task)
+    verdict = weigh(task, home=tmp_path / "home", recipes=["rag", "undated-passages"])
+    assert "undated-passages" not in {r.name for r in verdict.recipes}
+    assert verdict.notes[-1] == "undated-passages was left out: no document has dates"
 
 
 # ---------------------------------------------------------------- users

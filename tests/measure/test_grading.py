@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_tasks import example
-from steelyard.core import Answer, Source
-from steelyard.measure.grading import WAYS, Grader, abstains, citations, is_supported
+from steelyard.core import Answer, Section, Source
+from steelyard.measure.grading import (
+    POSITIONS,
+    WAYS,
+    Grader,
+    abstains,
+    citations,
+    is_supported,
+    position,
+)
 from steelyard.measure.scorers import SCORERS
 
 UNKNOWN = "I do not know."
@@ -109,6 +117,63 @@ def test_nothing_is_recalled_where_nothing_is_looked_up_or_nothing_is_evidence()
     assert "recall" not in F1.summarise([F1.grade(Answer("1888", "1888"), row)])
 
 
+def test_evidence_that_is_folded_into_another_document_is_recalled_with_that_one():
+    kept = Source("d1:0-9", "d1", "in 1888", also=("d2", "d3"))
+    row = replace(example("e", "x", "1888"), evidence=("d2", "d9"))
+    score = F1.grade(Answer("1888", "1888", sources=(kept,)), row)
+    assert score.parts["recall"] == 0.5
+    assert score.parts["position"] == "only"
+
+
+@pytest.mark.parametrize(
+    ("shown", "place"),
+    [
+        ("rxx", "first"),
+        ("xrx", "middle"),
+        ("xxr", "last"),
+        ("rx", "first"),
+        ("xr", "last"),
+        ("xxrx", "middle"),
+        ("r", "only"),
+        ("rr", "several"),
+        ("rxr", "several"),
+        ("xx", "absent"),
+        ("", "absent"),
+    ],
+)
+def test_the_right_passage_stands_in_one_place(shown, place):
+    sources = tuple(Source(f"{one}:0-1", one, "x") for one in shown)
+    assert position(sources, frozenset("r")) == place
+
+
+@given(st.lists(st.sampled_from("rsx"), max_size=6), st.integers(0, 9))
+def test_every_arrangement_has_one_place_and_other_passages_do_not_move_it(shown, more):
+    sources = [Source(f"{one}:0-1", one, "x") for one in shown]
+    place = position(sources, frozenset("rs"))
+    assert place in POSITIONS
+    assert (place == "absent") == (not {"r", "s"} & set(shown))
+    others = [Source("x:0-1", "x", "x")] * more
+    if place == "last":
+        assert position([*others, *sources], frozenset("rs")) == "last"
+
+
+def test_scores_are_told_by_where_the_right_passage_stood():
+    row = replace(example("e", "x", "1888"), evidence=("d1",))
+    last = replace(row, evidence=("d2",))
+    scores = [
+        F1.grade(said("1888", "a", "b"), row),
+        F1.grade(said("1889", "a", "b"), row),
+        F1.grade(said("1888", "a", "b"), last),
+        F1.grade(said("1888", "a", "b"), replace(row, evidence=("d7",))),
+        F1.grade(Answer("1888", "1888"), row),
+    ]
+    assert F1.summarise(scores)["position"] == {
+        "first": {"num_examples": 2, "score": 0.5},
+        "last": {"num_examples": 1, "score": 1.0},
+        "absent": {"num_examples": 1, "score": 1.0},
+    }
+
+
 # ---------------------------------------------------------------- citations
 
 
@@ -154,3 +219,47 @@ def test_citations_are_summed_over_the_answers_that_do_not_abstain():
 def test_an_answer_without_any_mark_has_no_share_that_points():
     [score] = [CITING.grade(said("Ott", "Ott"), example("e", "x", "Ott"))]
     assert CITING.summarise([score])["citations"]["pointing"] is None
+
+
+# ---------------------------------------------------------------- sections
+
+
+def in_sections(*parts: tuple[str, tuple[int, ...]]) -> Answer:
+    """An answer of sections "Part n" over two passages about Ott's mill and a barn."""
+    whole = said("", "Ott built the mill in 1888.", "The barn burnt.")
+    sections = tuple(Section(f"Part {n}", *part) for n, part in enumerate(parts, 1))
+    text = "\n\n".join(f"{s.title}\n{s.text}" for s in sections)
+    return replace(whole, value=text, text=text, sections=sections)
+
+
+def test_a_section_is_supported_by_what_was_found_for_it_alone():
+    answer = in_sections(
+        ("Ott built the mill. It was sold.", (1,)), ("Ott built the mill. The barn burnt.", (2,))
+    )
+    score = F1.grade(answer, example("e", "x", "Ott"))
+    assert score.parts["sections"] == [
+        {"title": "Part 1", "sentences": 2, "supported": 1},
+        {"title": "Part 2", "sentences": 2, "supported": 1},
+    ]
+    assert "sections" not in F1.grade(said("Ott", "Ott"), example("e", "x", "Ott")).parts
+
+
+def test_support_is_summed_by_the_place_of_the_section():
+    answers = [
+        in_sections(("Ott built the mill.", (1,)), ("It was sold. The barn burnt.", (1, 2))),
+        in_sections(
+            ("It was sold.", (1,)),
+        ),
+    ]
+    scores = [F1.grade(answer, example("e", "x", "Ott")) for answer in answers]
+    assert F1.summarise(scores)["sections"] == {
+        "mean": 1.5,
+        "supported": 0.5,
+        "supported_by_place": [0.5, 0.5],
+    }
+    assert "sections" not in F1.summarise([])
+
+
+def test_the_titles_of_sections_are_no_sentences_that_need_a_citation():
+    answer = in_sections(("Ott built the mill [1].", (1,)), ("The barn burnt. [2]", (2,)))
+    assert citations(answer) == {"marks": 2, "pointing": 2, "sentences": 2, "supported": 2}

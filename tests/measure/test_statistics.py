@@ -14,11 +14,13 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from steelyard.errors import TrialError
 from steelyard.measure.statistics import (
     break_even,
+    detectable_difference,
     examples_needed,
     holm,
     mean_interval,
@@ -117,6 +119,25 @@ def test_holm_agrees_with_statsmodels():
 def test_examples_needed_gives_the_published_table(disagreement, needed):
     points = (0.03, 0.05, 0.08, 0.10, 0.15)
     assert [examples_needed(p, disagreement=disagreement) for p in points] == needed
+
+
+@pytest.mark.parametrize(("gap", "disagreement"), [(0.05, 0.1), (0.1, 0.3), (0.15, 0.3)])
+def test_examples_needed_agrees_with_the_power_of_statsmodels_t_test(gap, disagreement):
+    effect = gap / math.sqrt(disagreement - gap**2)
+    expected = TTestPower().solve_power(effect, power=0.8, alpha=0.05)
+    needed = examples_needed(gap, disagreement=disagreement)
+    assert needed == pytest.approx(expected, abs=3)  # the t test needs two more than the z test
+
+
+def test_the_detectable_difference_of_graded_groups_agrees_with_their_standard_error():
+    rng = np.random.default_rng(8)
+    groups = np.repeat(np.arange(80), 3)
+    a = np.clip(0.6 + 0.2 * rng.normal(size=80)[groups] + 0.1 * rng.normal(size=240), 0, 1)
+    b = np.full(240, 0.6)
+    fit = OLS(a - b, np.ones(240)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * fit.bse[0]
+    found = detectable_difference(paired(a, b, groups.tolist()).interval)
+    assert found == pytest.approx(expected, rel=0.08)
 
 
 def test_break_even_by_hand():

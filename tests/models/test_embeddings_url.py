@@ -4,54 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fake_server import Answer, Server
 from steelyard.errors import ModelError, WorkError
 from steelyard.models import Embedder, open_embedder
 from steelyard.models.embeddings_url import BATCH_TEXTS, MAX_CHARACTERS, UrlEmbedder
-
-Answer = tuple[int, dict[str, str], bytes]
-
-
-class Server:
-    """Answers by a function of the number of the request and its body; remembers both."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[int, Any], Answer] = lambda _, body: vectors(body)
-        self.asked: list[tuple[str, dict[str, str], Any]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.asked.append((self.path, dict(self.headers), body))
-                status, headers, content = server.answer(len(server.asked), body)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST  # noqa: N815
-
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
 
 
 def vectors(body: Any, **change: Any) -> Answer:
@@ -65,6 +27,7 @@ def vectors(body: Any, **change: Any) -> Answer:
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
+    server.answer = lambda _, body: vectors(body)
     yield server
     server.close()
 
@@ -169,7 +132,7 @@ def test_a_broken_answer_is_an_error(server, waits, message, reply):
 
 
 def test_an_endless_answer_is_not_read_to_its_end(server, waits, monkeypatch):
-    monkeypatch.setattr("steelyard.models.embeddings_url.MAX_REPLY_BYTES", 10)
+    monkeypatch.setattr("steelyard.models.posting.Endpoint.max_reply_bytes", 10)
     with pytest.raises(WorkError, match="longer than 10 bytes"):
         opened(server, waits).embed(["a"])
 

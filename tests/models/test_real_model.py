@@ -132,7 +132,7 @@ def test_a_gguf_is_dequantised_once(
 
 
 def test_what_is_kept_is_what_the_gguf_holds(backend: Any) -> None:
-    gguf = Path(opening._locate("default"))
+    gguf = Path(opening.locate("default"))
     original, _ = opening._from_pretrained(str(gguf.parent), torch.float32, gguf.name)
     kept = {
         name.replace(".base.", "."): tensor

@@ -14,6 +14,7 @@ import pytest
 from fake_tasks import WORDS, example, make_task, rows_of
 from steelyard.core import Limits, ModelSpec, Output, Query, Task
 from steelyard.errors import TrainingError
+from steelyard.measure.grading import Grader
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes import Workshop, build, select
 from steelyard.recipes.answering import CONTENT_FREE, PREPARED_WITH
@@ -30,7 +31,13 @@ TASK = make_task(TRAIN, Output("label", tuple(sorted(WORDS))), hash="1" * 64)
 @pytest.fixture
 def workshop(tmp_path: Path) -> Iterator[Workshop]:
     database = Database(tmp_path / "steelyard.db")
-    yield Workshop(database, Artefacts(tmp_path / "artefacts"), tmp_path / "jobs", seed=0)
+    yield Workshop(
+        database,
+        Artefacts(tmp_path / "artefacts"),
+        tmp_path / "jobs",
+        seed=0,
+        grade=Grader.of(TASK).grade,
+    )
     database.close()
 
 
@@ -201,6 +208,38 @@ def test_training_past_the_deadline_is_given_up_because_of_time(workshop):
     with pytest.raises(TrainingError, match="time limit") as caught:
         build(named("lora", slow), slow, late)
     assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+# ---------------------------------------------------------------- searching
+
+
+def test_what_was_searched_for_is_found_again_and_shown(workshop):
+    told: list[tuple[int, int]] = []
+    search = replace(workshop, told=lambda *both: told.append(both))
+    [searched] = [r for r in select(TASK, ["searched-shot"]) if r.name == "searched-shot"]
+    first = build(searched, TASK, search)
+    context = first.system.recipe.context
+    assert (context.examples, len(context.shots)) == ("fixed", SHOTS["label"])
+    [prompt] = first.system.prompts([Query("x")])
+    shots = [next(e for e in TRAIN if e.id == id) for id in context.shots]
+    assert [m.content for m in prompt if m.role == "user"] == [*(s.input for s in shots), "x"]
+    assert first.note is not None
+    assert f"shows {', '.join(context.shots)}: " in first.note
+    assert told[-1][0] == told[-1][1]
+    late = replace(workshop, deadline=time.monotonic() - 1)  # nothing is answered any more
+    again = build(searched, TASK, late)
+    assert (again.fingerprint, again.note) == (first.fingerprint, first.note)
+    assert again.setup_seconds == first.setup_seconds > 0
+    assert again.fingerprint != build(named("few-shot"), TASK, workshop).fingerprint
+
+
+def test_an_instruction_of_its_own_is_what_the_prompt_begins_with(workshop):
+    task = replace(TASK, instructions=("Sort it.",))
+    built = build(named("zero-shot[instruction=2]", task), task, workshop)
+    [prompt] = built.system.prompts([Query("x")])
+    assert prompt[0].content.startswith("Sort it.\nAnswer with one of these labels")
+    assert built.fingerprint != build(named("zero-shot", task), task, workshop).fingerprint
+    assert built.note is None
 
 
 # ---------------------------------------------------------------- what answers depend on

@@ -112,6 +112,35 @@ def test_a_question_as_of_a_time_sees_what_held_then_and_only_its_users_document
     assert found == [["new"], ["old"], ["new", "anns"], ["new"]]
 
 
+def test_a_context_of_any_date_sees_all_times_but_no_other_users_documents():
+    def held(id: str, **more: Any) -> Held:
+        return Held(Passage(id, 0, 8, "the mill"), **more)
+
+    lookup = Lookup(
+        WordIndex(
+            (
+                held("old", valid_to="2020-01-01"),
+                held("new", valid_from="2020-01-01"),
+                held("anns", user="ann", valid_to="2020-01-01"),
+            )
+        )
+    )
+    context = Context(passages=9, order="best_first", as_of="any")
+    asked = [Query("mill", time="2019-01-01"), Query("mill", "ann", "2021-01-01"), Query("mill")]
+    found = [ids(parts) for parts in parts_of(context, asked, lookup)]
+    assert found == [["old", "new"], ["old", "new", "anns"], ["old", "new"]]
+    [random] = parts_of(Context(passages=9, search="random"), asked[:1], lookup)
+    assert sorted(ids(random)) == ["new", "old"]
+
+
+def test_the_oracle_finds_evidence_that_is_folded_into_another_document():
+    kept = Passage("mill", 0, 8, "the mill", also=("copy",))
+    lookup = Lookup(WordIndex((Held(kept), Held(Passage("barn", 0, 8, "the barn")))))
+    context = Context(passages=2, search="evidence")
+    asked = [replace(BUILT, evidence=("copy",)), replace(BUILT, evidence=("barn",))]
+    assert [ids(parts) for parts in parts_of(context, asked, lookup)] == [["mill"], ["barn"]]
+
+
 def test_the_oracle_sees_the_evidence_alone_and_nothing_where_there_is_none():
     context = Context(passages=2, search="evidence", order="best_first")
     asked = [

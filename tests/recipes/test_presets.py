@@ -9,15 +9,25 @@ from typing import Any
 import pytest
 
 from fake_tasks import example, make_task
-from steelyard.core import Context, Decoding, Knowledge, ModelSpec, Output, Recipe, Weights
+from steelyard.core import (
+    Context,
+    Decoding,
+    Knowledge,
+    ModelSpec,
+    Output,
+    Recipe,
+    Search,
+    Weights,
+)
 from steelyard.errors import InputError
 from steelyard.recipes import CONTROLS, DIAGNOSTICS, is_one_of, model_of, presets, select
-from steelyard.recipes.presets import ON_REQUEST, PASSAGES, SHOTS
+from steelyard.recipes.presets import LONG, PASSAGES, SHOTS
 
 TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
 JSON = make_task(TRAIN, Output("json", schema={"type": "object"}))
 TEXT = make_task(TRAIN, Output("text"))
+DOCUMENTS = Knowledge(documents=(Path("d"),))
 TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1")))
 
 
@@ -27,15 +37,14 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot lora full shuffled-shot",
+            "nearest-shot lora shuffled-shot",
         ),
         (
             JSON,
             "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
-            "nearest-shot nearest-shot+constrained lora lora+constrained full full+constrained "
-            "shuffled-shot",
+            "nearest-shot nearest-shot+constrained lora lora+constrained shuffled-shot",
         ),
-        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora full shuffled-shot"),
+        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora shuffled-shot"),
     ],
 )
 def test_each_output_type_has_its_recipes_in_the_order_in_which_they_run(task, names):
@@ -52,8 +61,9 @@ def test_a_recipe_is_a_value_on_the_axes():
     )
     assert table["nearest-shot"].context == Context(examples="nearest", num_examples=SHOTS["label"])
     assert table["lora"].weights == Weights("lora")
-    assert table["full"].weights == Weights("full")
-    assert table["lora"].context == table["full"].context == Context(describe_output=False)
+    whole = presets(LABEL, every=True)["full"]
+    assert whole.weights == Weights("full")
+    assert table["lora"].context == whole.context == Context(describe_output=False)
     assert presets(JSON)["few-shot"].context.num_examples == SHOTS["json"]
     assert presets(JSON)["lora+constrained"].decoding == Decoding("constrained")
     assert presets(TEXT)["few-shot"].decoding == Decoding("free")
@@ -97,6 +107,60 @@ def test_diagnostics_run_last_with_the_plain_decoding_and_only_when_they_can_say
     assert all(is_one_of(r, DIAGNOSTICS) for r in select(TWO) if r.name.startswith("shuffled"))
 
 
+def test_ignoring_time_is_a_diagnostic_where_rows_have_times_and_there_are_documents():
+    timed = replace(TEXT, dev=(replace(TRAIN[0], time="2026-01-01"),))
+    assert "undated-passages" not in presets(timed)
+    assert "undated-passages" not in presets(replace(TEXT, knowledge=DOCUMENTS))
+    table = presets(replace(timed, knowledge=DOCUMENTS))
+    rag, undated = table["rag"].context, table["undated-passages"].context
+    assert undated == replace(rag, as_of="any")
+    assert (rag.as_of, str(undated)[-30:]) == ("asked", "3 passages (hybrid, of any date)"[-30:])
+
+
+def test_other_instructions_are_recipes_beside_the_plain_one():
+    table = presets(replace(LABEL, instructions=("B", "C")))
+    names = [name for name in table if name.startswith("zero-shot")]
+    assert names == [
+        *("zero-shot", "zero-shot+calibrated"),
+        *("zero-shot[instruction=2]", "zero-shot[instruction=2]+calibrated"),
+        *("zero-shot[instruction=3]", "zero-shot[instruction=3]+calibrated"),
+    ]
+    assert table["zero-shot[instruction=3]"].context == Context(instruction="C")
+    assert not is_one_of(table["zero-shot[instruction=2]"], CONTROLS)
+    two = replace(TWO, instructions=("B",))
+    chosen = [r.name for r in select(two, ["zero-shot[instruction=2]"])]
+    assert chosen[-2:] == ["zero-shot[instruction=2]@big", "zero-shot[instruction=2]@small"]
+
+
+def test_a_search_for_examples_is_weighed_when_it_is_asked_for():
+    assert "searched-shot" not in presets(LABEL)
+    asked = presets(replace(LABEL, search=Search(examples=True)))
+    searched = Context(examples="searched", num_examples=SHOTS["label"])
+    assert asked["searched-shot"].context == searched
+    assert "searched-shot+calibrated" in asked
+    assert [r.name for r in select(LABEL, ["searched-shot"])][-1] == "searched-shot"
+
+
+def test_a_reflection_model_brings_gepa():
+    big = ModelSpec("big", "big-1", url="http://127.0.0.1:9/v1")
+    found = presets(replace(JSON, search=Search(reflection=big)))
+    assert found["gepa"].context == Context(reflection="big")
+    assert "gepa+constrained" in found
+    assert "gepa" not in presets(JSON)
+
+
+def test_sections_are_for_long_texts_with_documents_or_by_name():
+    known = replace(TEXT, knowledge=Knowledge(documents=(Path("d"),)))
+    long = replace(known, train=(replace(TRAIN[0], target="x" * (LONG + 1)), *TRAIN[1:]))
+    assert "rag+sections" not in presets(known)
+    assert presets(long)["rag+sections"] == Recipe(
+        "rag+sections", context=Context(passages=PASSAGES), decoding=Decoding("sections")
+    )
+    assert [r.name for r in select(known, ["rag+sections"])][-1] == "rag+sections"
+    without = replace(long, knowledge=Knowledge())
+    assert "rag+sections" not in presets(without, every=True)
+
+
 @pytest.mark.parametrize(
     ("context", "words"),
     [
@@ -108,6 +172,12 @@ def test_diagnostics_run_last_with_the_plain_decoding_and_only_when_they_can_say
         (
             Context(False, "nearest", 2, history="last", num_turns=4),
             "instruction + 2 nearest examples + 4 last turns of the user",
+        ),
+        (Context(instruction="Sort\n it."), '"Sort it." + output description'),
+        (Context(False, reflection="big"), "instruction rewritten by big"),
+        (
+            Context(False, "searched", 2, instruction="w" * 99),
+            f'"{"w" * 59}…" + 2 searched examples',
         ),
     ],
 )
@@ -127,13 +197,10 @@ def test_fewer_rows_than_shots_are_shown_all():
 
 
 def test_none_named_means_all_that_fit_but_the_dear_ones():
-    dear = [name for name in presets(TEXT) if name in ON_REQUEST]
-    assert dear == ["full"]
-    assert [r.name for r in select(TEXT)] == [n for n in presets(TEXT) if n not in dear]
-    assert [r.name for r in select(TEXT, dear)] == [*CONTROLS, "full"]
-    assert not {"full@big", "full@small"} & {r.name for r in select(TWO)}
-    assert not {"full", "full+constrained"} & {r.name for r in select(JSON)}
+    assert [r.name for r in select(TEXT)] == list(presets(TEXT))
     assert {r.model for r in select(TEXT)} == {"majority", "tfidf", "fake"}
+    assert "full" not in presets(TEXT)
+    assert [r.name for r in select(TEXT, ["full"])] == [*CONTROLS, "full"]
 
 
 def test_the_controls_run_beside_those_named_and_in_the_tables_order():
@@ -163,7 +230,8 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
         (
             TEXT,
             "lora@fake",
-            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, full, shuffled-shot.",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, full, searched-shot, "
+            "shuffled-shot.",
         ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import row
-from steelyard.core import Answer, Row, Score, Usage
+from steelyard.core import Answer, Row, Score, Section, Source, Usage
 from steelyard.store import Database, TrialRef
 
 TRIAL = TrialRef("t" * 64, "lora", "s" * 64, "dev", 0)
@@ -45,6 +45,9 @@ answers = st.builds(
     valid=st.booleans(),
     usage=st.builds(Usage, st.integers(0), st.integers(0), st.integers(0)),
     error=st.none() | texts,
+    sources=st.none() | st.tuples(st.builds(Source, texts, texts, texts)),
+    left_out=st.tuples(texts),
+    sections=st.tuples() | st.tuples(st.builds(Section, texts, texts, st.just((1, 2)))),
 )
 rows = st.builds(
     Row,

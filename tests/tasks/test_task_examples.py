@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,19 @@ def test_duplicates_are_folded_and_conflicts_are_kept() -> None:
     assert [i.number for i in kept["all"]] == [1, 3, 4]
     assert notes == ["2 rows repeated an earlier input and target and were folded."]
     assert fold({"all": []}) == ({"all": []}, [])
+
+
+def test_the_same_of_another_user_is_another_row_and_is_still_not_learned_from() -> None:
+    def asked(user: str | None, number: int) -> Item:
+        one = item("where is my order?", "pending", number)
+        return replace(one, example=replace(one.example, user=user))
+
+    rows = [asked("ann", 1), asked("bob", 2), asked("ann", 3), asked(None, 4), asked(None, 5)]
+    kept, notes = fold({"all": rows})
+    assert [one.number for one in kept["all"]] == [1, 2, 4]
+    assert notes == ["2 rows repeated an earlier input and target and were folded."]
+    kept, _ = fold({"train": rows, "test": [asked("cyd", 9)]})
+    assert (kept["train"], len(kept["test"])) == ([], 1)
 
 
 def test_what_stands_in_test_is_dropped_from_dev_and_train() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.core import Limits, ModelSpec
+from steelyard.core import Limits, ModelSpec, Search
 from steelyard.errors import TaskError
 from steelyard.tasks import SCORERS, load_task
 from steelyard.tasks.toml_table import key_lines
@@ -104,8 +104,9 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
         (
             "instruction =",
             "instrction =",
-            'task.toml:2: key "instrction" is not known. Known: name, instruction, data, output, '
-            'knowledge, score, models, limits. Did you mean "instruction"?',
+            'task.toml:2: key "instrction" is not known. Known: name, instruction, '
+            "instructions, data, output, knowledge, search, score, models, limits. "
+            'Did you mean "instruction"?',
         ),
         (
             "target =",
@@ -116,8 +117,9 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
         (
             'name = "tickets"',
             'name = "tickets"\nscorer = "exact"',
-            'task.toml:2: key "scorer" is not known. Known: name, instruction, data, output, '
-            'knowledge, score, models, limits. Did you mean "score"? It belongs in [score].',
+            'task.toml:2: key "scorer" is not known. Known: name, instruction, '
+            "instructions, data, output, knowledge, search, score, models, limits. "
+            'Did you mean "score"? It belongs in [score].',
         ),
         (
             LABEL,
@@ -141,8 +143,9 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
         (
             LABEL,
             LABEL + "\n[scores]",
-            'task.toml:11: key "scores" is not known. Known: name, instruction, data, output, '
-            'knowledge, score, models, limits. Did you mean "score"?',
+            'task.toml:11: key "scores" is not known. Known: name, instruction, '
+            "instructions, data, output, knowledge, search, score, models, limits. "
+            'Did you mean "score"?',
         ),
     ],
 )
@@ -392,6 +395,59 @@ def test_a_task_file_that_is_missing_or_not_utf8_is_an_error(folder: Path) -> No
     assert message(Path("task.toml")) == (
         "task.toml:2: byte 0xe9 is not UTF-8. Expected a TOML file in UTF-8. Save it as UTF-8."
     )
+
+
+BIG = '\n[models.big]\nurl = "http://localhost:1/v1"\nmodel = "big-1"\n'
+
+
+def test_variants_of_the_instruction_and_a_search_arrive(task_file: TaskFile) -> None:
+    plain = load_task(task_file())
+    assert (plain.instructions, plain.search) == ((), Search())
+    variants = (
+        'name = "tickets"',
+        'name = "tickets"\ninstructions = [" Sort it. ", "Which queue?"]',
+    )
+    search = '\n[search]\nexamples = true\nreflection = "big"\n' + BIG
+    task = load_task(task_file(variants, (LABEL, LABEL + search)))
+    assert task.instructions == ("Sort it.", "Which queue?")
+    assert task.search == Search(True, ModelSpec("big", "big-1", url="http://localhost:1/v1"))
+    assert task.notes == plain.notes  # it is named, so nobody is told that it is not weighed
+    assert task.hash == plain.hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            'name = "tickets"',
+            'name = "tickets"\ninstructions = "Sort it."',
+            'task.toml:2: instructions is "Sort it.". Expected a list of texts such as '
+            '["Which queue is it for?"]. Change it.',
+        ),
+        (
+            'name = "tickets"',
+            'name = "tickets"\ninstructions = ["Sort it.", "Sort it. "]',
+            "task.toml:2: instructions repeats the instruction or itself. Expected other wordings, "
+            "as the instruction is weighed anyway. Remove the repeats.",
+        ),
+        (
+            LABEL,
+            LABEL + "\n[search]\nexamples = 16",
+            "task.toml:12: [search] examples is 16. Expected true or false. Change it.",
+        ),
+        (
+            LABEL,
+            LABEL + '\n[search]\nreflection = "bog"\n' + BIG,
+            'task.toml:12: [search] reflection is "bog", and there is no table [models.bog]. '
+            "Expected the name of one, as the instruction is rewritten by a model behind a URL. "
+            'Add it. Did you mean "big"?',
+        ),
+    ],
+)
+def test_a_wrong_variant_or_search_is_an_error(
+    task_file: TaskFile, old: str, new: str, expected: str
+) -> None:
+    assert message(task_file((old, new))) == expected
 
 
 @pytest.mark.parametrize("scorer", [*SCORERS, "python:my.module:score"])

@@ -18,6 +18,7 @@ from steelyard.lifecycle.events import (
     Listener,
     Measured,
     Planned,
+    Searching,
     Started,
     Training,
 )
@@ -57,6 +58,8 @@ class Board:
             self.lines[event.recipe] = Line("building", style="bold", started=time.monotonic())
         elif isinstance(event, Training):
             self.lines[event.recipe].state = _training(event)
+        elif isinstance(event, Searching):
+            self.lines[event.recipe].state = f"searching on train {event.done}/{event.total}"
         elif isinstance(event, Measured):
             line = self.lines[event.recipe]
             line.state = f"{event.split} {event.done}/{event.total}"

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from steelyard.cli import ask, knowledge, report, weigh
+from steelyard.cli import ask, check, compare, knowledge, plan, report, weigh
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
@@ -22,9 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("check")(check.command)
 app.command("weigh")(weigh.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)
+app.command("plan")(plan.command)
+app.command("compare")(compare.command)
 app.add_typer(knowledge.app, name="knowledge")
 
 

@@ -39,6 +39,9 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     console.print(league_table(verdict))
     for curve in verdict.get("curves", ()):
         console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
+    if diagnostics := verdict.get("diagnostics", ()):
+        said = "\n".join(found["sentence"] for found in diagnostics)
+        console.print(Padding(Text(said), (1, 0, 0, 0)))
     for warning in (*verdict["warnings"], *verdict["notes"]):
         console.print(Text(f"· {warning}", style="dim"))
     console.print()

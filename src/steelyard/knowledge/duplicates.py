@@ -2,8 +2,9 @@
 
 A passage that says the same as an earlier one of its scope is folded into it. Two passages say
 the same if their words are equal but for case and punctuation; or if nearly all of their runs of
-three words are, and no number, name or negation differs. A scope is a tenant, a user, dates and
-metadata: what one question may see and another may not is never folded together.
+three words are, and no number, name or negation differs. A scope is a tenant, a user, dates,
+metadata and title: what one question may see and another may not is never folded together, nor what
+is about different things.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
+
+from steelyard.knowledge.minhash import MinHash
 
 # One word in sixty may differ. Source: ours; Lee et al. 2022 (arXiv:2107.06499, 4.2) take five
 # words and 0.8 for whole documents, but what is folded here is hidden from every search.
@@ -29,24 +31,20 @@ NEGATIONS = {"no", "not", "t", "never", "none", "nor", "cannot", "without", "nic
 
 # Words, and the signs that mean something: -5, C#, x < y, 5 $; not what is only punctuation.
 WORD = re.compile(r"-(?=\d)|(?<=\w)#|\w+|[^\w\s.,;:!?'\"“”‘’()\[\]*#`~-]")
-_random = np.random.default_rng(0x57EE1)  # one family of hash functions, the same for ever
-_FACTORS = _random.integers(1, 2**63, size=(BANDS * ROWS, 1), dtype=np.uint64) | np.uint64(1)
-_OFFSETS = _random.integers(0, 2**63, size=(BANDS * ROWS, 1), dtype=np.uint64)
-_PLACES = _random.integers(1, 2**63, size=SHINGLE, dtype=np.uint64) | np.uint64(1)
-_ROWS = _random.integers(1, 2**63, size=ROWS, dtype=np.uint64) | np.uint64(1)
+_HASH = MinHash(shingle=SHINGLE, bands=BANDS, rows=ROWS)
 
 
 def keys(text: str, scope: str) -> list[int]:
     """Signed 64-bit numbers; passages of a scope that say the same share one of them.
 
-    The first is of all words, the others (none for a short text) are of MinHash bands (Broder
-    1997, "On the resemblance and containment of documents").
+    The first is of all words, the others (none for a short text) are of MinHash bands.
     """
     words = _words(text)
     salt = _number(scope.encode())
     found = [_number(" ".join(words).encode())]
     if len(words) >= SHINGLE:
-        found += _bands(words).view(np.int64).tolist()
+        hashes = [zlib.crc32(word.encode()) for word in words]
+        found += _HASH.bands(_HASH.shingles(hashes)).view(np.int64).tolist()
     return [key ^ salt for key in found]
 
 
@@ -82,20 +80,6 @@ def _facts(text: str) -> Counter[str]:
 
 def _words(text: str) -> list[str]:
     return WORD.findall(unicodedata.normalize("NFKC", text).casefold()) or [text]
-
-
-def _bands(words: Sequence[str]) -> NDArray[np.uint64]:
-    hashes = np.array([zlib.crc32(word.encode()) for word in words], dtype=np.uint64)
-    windows = np.lib.stride_tricks.sliding_window_view(hashes, SHINGLE)
-    shingles = (windows * _PLACES).sum(axis=1, dtype=np.uint64)
-    shingles ^= shingles >> np.uint64(29)
-    mixed = _FACTORS * shingles[None, :] + _OFFSETS
-    smallest = (mixed >> np.uint64(16)).min(axis=1).reshape(BANDS, ROWS)
-    numbers = np.arange(BANDS, dtype=np.uint64) + np.uint64(1)
-    bands: NDArray[np.uint64] = (smallest * _ROWS).sum(axis=1, dtype=np.uint64) * (
-        numbers * np.uint64(2) + np.uint64(1)
-    )
-    return bands
 
 
 def _number(content: bytes) -> int:

@@ -26,15 +26,20 @@ class Held:
     valid_to: str = "9"
     metadata: Mapping[str, Json] = field(default_factory=dict)
 
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """All documents that say it."""
+        return self.passage.document, *self.passage.also
+
     def is_in(self, scope: Scope, now: str) -> bool:
         """Whether a question of this scope may see it."""
         when = scope.as_of or now
         return (
             self.tenant == scope.tenant
             and self.user in (None, scope.user)
-            and self.valid_from <= when < self.valid_to
+            and (scope.any_time or self.valid_from <= when < self.valid_to)
             and all(self.metadata.get(key) == value for key, value in scope.metadata.items())
-            and (scope.documents is None or self.passage.document in scope.documents)
+            and (scope.documents is None or not scope.documents.isdisjoint(self.documents))
         )
 
 
@@ -57,6 +62,10 @@ class WordIndex:
                 for h in self.held
             ]
         )
+
+    @property
+    def is_dated(self) -> bool:
+        return any((held.valid_from, held.valid_to) != ("", "9") for held in self.held)
 
     def search(
         self,

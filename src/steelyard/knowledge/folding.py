@@ -15,8 +15,10 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from steelyard.knowledge import duplicates
+from steelyard.knowledge.reading.document import title_of
 
 CROWD = 8  # look-alikes of which a passage is compared with the first ones only. Source: ours
+SCOPE = "title, source, tenant, user, valid_from, valid_to, metadata"
 PART = 500  # passages whose texts are in memory at once
 
 T = TypeVar("T")
@@ -114,14 +116,31 @@ def fold_again(connection: Connection, passages: Sequence[int]) -> None:
         )
 
 
+def fold_anew(connection: Connection) -> None:
+    """Take all folds apart, and fold by the rules as they are now."""
+    connection.exec_driver_sql("DELETE FROM band")
+    connection.exec_driver_sql("UPDATE passage SET same_as = NULL WHERE same_as IS NOT NULL")
+    rows = connection.exec_driver_sql("SELECT number FROM passage ORDER BY number")
+    fold_again(connection, [number for (number,) in rows])
+
+
 def scopes(connection: Connection, documents: Sequence[int]) -> dict[int, str]:
-    """What must be equal for passages of two documents to be folded, in one string each."""
+    """What must be equal for passages of two documents to be folded, in one string each.
+
+    That is who may see them and when, and what they are about: a title that a document has of
+    its own, and not for want of one from the name of its file, is shown and searched with every
+    passage, so that the same words under another title say something else.
+    """
     rows = connection.exec_driver_sql(
-        "SELECT number, json_array(tenant, user, valid_from, valid_to, metadata) FROM document "
+        f"SELECT number, {SCOPE} FROM document "  # noqa: S608  our own words
         "WHERE number IN (SELECT value FROM json_each(?))",
         (json.dumps(list(documents)),),
     )
-    return {int(number): str(scope) for number, scope in rows}
+    return {int(number): _scope(*scope) for number, *scope in rows}
+
+
+def _scope(title: str, source: str, *rest: str) -> str:
+    return json.dumps(["" if title == title_of(source) else title, *rest], ensure_ascii=False)
 
 
 def parts(values: Sequence[T], size: int = PART) -> Iterator[Sequence[T]]:
@@ -135,10 +154,9 @@ def _texts(
 ) -> dict[int, tuple[str, str]]:
     """Text and scope of passages."""
     rows = connection.exec_driver_sql(
-        "SELECT passage.number, passage.text, "
-        "json_array(tenant, user, valid_from, valid_to, metadata) "
+        f"SELECT passage.number, passage.text, {SCOPE} "  # noqa: S608
         "FROM passage JOIN document ON document.number = passage.document "
         "WHERE passage.number IN (SELECT value FROM json_each(?))",
         (json.dumps(list(passages)),),
     )
-    return {number: (text, scope) for number, text, scope in rows}
+    return {number: (text, _scope(*scope)) for number, text, *scope in rows}

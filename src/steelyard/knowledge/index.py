@@ -17,13 +17,16 @@ class Scope:
 
     Without a tenant only passages of no tenant are seen, and with one only that tenant's.
     A user sees their own passages and those of nobody; without a user, those of nobody.
-    `as_of` (ISO 8601) leaves what held then; without it, what holds now or has no dates.
-    `metadata` must be equal, key by key. `documents` leaves only these.
+    `as_of` (ISO 8601) leaves what held then; without it, what holds now or has no dates;
+    `any_time` leaves everything, whatever its dates.
+    `metadata` must be equal, key by key. `documents` leaves only passages of these, also where a
+    passage of another document stands for theirs.
     """
 
     tenant: str | None = None
     user: str | None = None
     as_of: str | None = None
+    any_time: bool = False
     metadata: Mapping[str, Json] = field(default_factory=dict)
     documents: frozenset[str] | None = None
 
@@ -36,6 +39,11 @@ class Index(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether anything in it holds for a time only."""
+        ...
 
     def search(
         self, queries: Sequence[str], k: int, *, kind: Kind = "hybrid", scopes: Sequence[Scope] = ()

@@ -10,10 +10,8 @@ from dataclasses import replace
 
 from steelyard.knowledge.index import Scope
 
-VISIBLE = """
-document.tenant = :tenant AND document.user IN ('', :user)
-AND document.valid_from <= :as_of AND :as_of < document.valid_to
-"""
+VISIBLE = "document.tenant = :tenant AND document.user IN ('', :user)"
+HOLDS = " AND document.valid_from <= :as_of AND :as_of < document.valid_to"
 
 
 def register(connection: sqlite3.Connection) -> None:
@@ -22,14 +20,17 @@ def register(connection: sqlite3.Connection) -> None:
 
 
 def where(scope: Scope) -> tuple[str, dict[str, str]]:
-    """The condition on `document` and its values; `as_of` must be set.
+    """The condition on `document` and its values; without `any_time`, `as_of` must be set.
 
     >>> where(Scope(user="ann", as_of="2024-05-01"))[1]
     {'tenant': '', 'user': 'ann', 'as_of': '2024-05-01'}
     """
-    assert scope.as_of is not None
     condition = VISIBLE
-    values = {"tenant": scope.tenant or "", "user": scope.user or "", "as_of": scope.as_of}
+    values = {"tenant": scope.tenant or "", "user": scope.user or ""}
+    if not scope.any_time:
+        assert scope.as_of is not None
+        condition += HOLDS
+        values["as_of"] = scope.as_of
     if scope.metadata:
         condition += " AND has_metadata(document.metadata, :metadata)"
         values["metadata"] = json.dumps(dict(scope.metadata))

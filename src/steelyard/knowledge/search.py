@@ -29,10 +29,11 @@ from steelyard.errors import InputError, StoreError, unknown
 from steelyard.knowledge import lexical, neighbours, scopes
 from steelyard.knowledge.index import Kind, Scope
 from steelyard.knowledge.ranking import best, fuse
+from steelyard.knowledge.tables import ALWAYS, STILL
 from steelyard.knowledge.vectors import EXACT_PASSAGES, Mask, Vectors, read_vectors
 from steelyard.models import Embedder
 
-VERSION = 1  # of what a search returns for the same base; part of the fingerprint
+VERSION = 2  # of what a search returns for the same base; part of the fingerprint
 KINDS: tuple[Kind, ...] = ("lexical", "vector", "hybrid")
 # How two rankings are fused: the constant of the sum (60 in the paper), and how deep each is, at
 # least. Source: ours, on half of squad1k, kept on the other half and on timeqa_human (docs/log).
@@ -41,7 +42,15 @@ MASKS = 64  # scopes whose documents are remembered
 CACHE_KIB = 65_536
 COLUMNS = (
     "document.id, passage.first, passage.last, passage.text, document.title, passage.headings, "
-    "passage.page, document.valid_from"
+    "passage.page, document.valid_from, "
+    # of the same tenant, user and dates, so that nobody learns of a document that they may not see
+    "(SELECT json_group_array(DISTINCT other.id) FROM passage AS alike JOIN document AS other "
+    "ON other.number = alike.document WHERE alike.same_as = passage.number)"
+)
+# The passages that a scope sees, of which one that is folded is seen as the one that stands for it.
+SEEN = (
+    "SELECT coalesce(passage.same_as, passage.number) FROM passage JOIN document "
+    "ON document.number = passage.document WHERE "
 )
 
 Found = list[tuple[int, float]]  # places and their relevance, best first
@@ -93,6 +102,11 @@ class SqliteIndex:
             graph = self._vectors(state).graph
             parts = [VERSION, state.content, self._embedder.fingerprint]
             return digest([*parts, None if graph is None else graph.sha256])
+
+    @property
+    def is_dated(self) -> bool:
+        with self._reading() as state:
+            return state.is_dated
 
     @property
     def graph_recall(self) -> float | None:
@@ -214,6 +228,10 @@ class _State:
         self.vectors: Vectors | None = None
         self._masks: dict[str, Mask] = {}
 
+    @property
+    def is_dated(self) -> bool:
+        return any(date not in (ALWAYS, STILL) for date in self._dates)
+
     @cached_property
     def lexical(self) -> lexical.Lexical:
         return lexical.Lexical(self._connection, self.numbers)
@@ -241,9 +259,11 @@ class _State:
     def mask(self, scope: Scope, now: str) -> Mask:
         """Which places a scope may see; None: all."""
         settled = scopes.settled(scope, self._dates, now)
+        condition, values = scopes.where(settled)
+        if scope.documents is not None:
+            return self._mask_of_named(condition, values)
         key = scopes.key(settled)
         if key not in self._masks:
-            condition, values = scopes.where(settled)
             rows = self._connection.execute(
                 f"SELECT number FROM document WHERE {condition}",  # noqa: S608  our own words
                 values,
@@ -254,6 +274,11 @@ class _State:
                 self._masks.pop(next(iter(self._masks)))
         documents = self._masks[key]
         return None if documents is None else documents[self._document_of]
+
+    def _mask_of_named(self, condition: str, values: dict[str, str]) -> Mask:
+        """The mask of a scope that names documents: few, and other ones for every question."""
+        rows = self._connection.execute(SEEN + condition, values).fetchall()
+        return np.isin(self.numbers, np.array(rows, dtype=np.int64).ravel())
 
     def passages_at(self, found: Found) -> list[Passage]:
         """The passages at some places, with their relevance, in this order."""
@@ -274,7 +299,7 @@ class _State:
         condition, values = scopes.where(scopes.settled(scope, self._dates, now))
         rows = self._connection.execute(
             f"SELECT {COLUMNS} FROM passage JOIN document "  # noqa: S608
-            f"ON document.number = passage.document WHERE {condition} AND same_as IS NULL "
+            f"ON document.number = passage.document WHERE passage.number IN ({SEEN}{condition}) "
             "ORDER BY document.id, document.version, document.number, passage.first",
             values,
         )
@@ -282,9 +307,9 @@ class _State:
 
 
 def _passage(
-    row: tuple[str, int, int, str, str, str, int | None, str], relevance: float
+    row: tuple[str, int, int, str, str, str, int | None, str, str], relevance: float
 ) -> Passage:
-    document, first, last, text, title, headings, page, valid_from = row
+    document, first, last, text, title, headings, page, valid_from, also = row
     return Passage(
         document,
         first,
@@ -295,6 +320,7 @@ def _passage(
         page=page,
         time=valid_from or None,
         relevance=relevance,
+        also=tuple(sorted(set(json.loads(also)) - {document})),
     )
 
 

@@ -1,21 +1,26 @@
 """The verbs, over the store."""
 
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
+from steelyard.lifecycle.checking import Audit, check
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
+from steelyard.lifecycle.planning import plan
 from steelyard.lifecycle.reports import Files, find_verdict, json_text, write_report
 from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
     "DEFAULT_HOME",
+    "Audit",
     "Files",
     "Home",
+    "check",
     "chosen_system",
     "find_verdict",
     "json_text",
     "learn",
     "newest_verdict",
     "open_home",
+    "plan",
     "unlearn",
     "weigh",
     "write_report",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steelyard.core import Json, System, Task
+from steelyard.core import Json, Recipe, System, Task
 from steelyard.errors import InputError
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.looking import open_lookup
+from steelyard.measure.grading import Grader
 from steelyard.recipes import Workshop, build, select
 
 
@@ -34,15 +35,39 @@ def chosen_system(task: Task, home: Home) -> Chosen:
             f"{task.name}: its verdict is that nothing works, so there is no system to ask; "
             "add examples or another base model, and weigh again"
         )
-    recipe = next((recipe for recipe in select(task) if recipe.name == name), None)
+    recipe = _recipe(task, verdict, name)
+    lookup = open_lookup(task, home, [recipe])
+    workshop = Workshop(
+        home.database,
+        home.artefacts,
+        home.jobs,
+        verdict["seed"],
+        Grader.of(task).grade,
+        lookup,
+    )
+    return Chosen(build(recipe, task, workshop).system, verdict)
+
+
+def _recipe(task: Task, verdict: Json, name: str) -> Recipe:
+    """The recipe of that name, if it still is the one that was weighed.
+
+    Raises:
+        InputError: there is none, or it is another one by now.
+    """
+    again = f"run: steelyard weigh {task.path}"
+    recipe = next((recipe for recipe in select(task, every=True) if recipe.name == name), None)
     if recipe is None:
         raise InputError(
             f"{task.name}: its verdict chose {name}, which the task's base models no longer give; "
-            f"run: steelyard weigh {task.path}"
+            f"{again}"
         )
-    lookup = open_lookup(task, home, [recipe])
-    workshop = Workshop(home.database, home.artefacts, home.jobs, verdict["seed"], lookup)
-    return Chosen(build(recipe, task, workshop).system, verdict)
+    keys = {report["name"]: report.get("key") for report in verdict.get("recipes", ())}
+    if keys.get(name) not in (None, recipe.key):  # verdicts of earlier versions have no keys
+        raise InputError(
+            f"{task.name}: its verdict chose {name}, which is another recipe since: "
+            f"{recipe.context}; {again}"
+        )
+    return recipe
 
 
 def newest_verdict(home: Home, task: Task) -> Json:

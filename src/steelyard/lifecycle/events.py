@@ -38,6 +38,15 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Searching:
+    """So many answers of a recipe's search on train are there."""
+
+    recipe: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """So many examples of a split are answered; `score` is the mean so far."""
 
@@ -55,5 +64,5 @@ class Ended:
     report: RecipeReport
 
 
-Event = Planned | Started | Training | Measured | Ended
+Event = Planned | Started | Training | Searching | Measured | Ended
 Listener = Callable[[Event], None]

@@ -49,6 +49,19 @@ def unseen(lookup: Lookup, task: Task) -> Lookup:
     return replace(lookup, accepted=tuple(a for a in lookup.accepted if a.input not in asked))
 
 
+def that_differ(recipes: Sequence[Recipe], lookup: Lookup) -> tuple[list[Recipe], Lookup]:
+    """Without the recipes that ignore dates where there are none, which a note then says."""
+    if lookup.documents is None or lookup.documents.is_dated:
+        return list(recipes), lookup
+    left = [recipe for recipe in recipes if recipe.context.as_of == "asked"]
+    notes = tuple(
+        f"{recipe.name} was left out: no document has dates"
+        for recipe in recipes
+        if recipe not in left
+    )
+    return left, replace(lookup, notes=(*lookup.notes, *notes))
+
+
 def collection(task: Task) -> str:
     """The collection of a task's documents: its name, spelt as a collection's must be."""
     if COLLECTION.fullmatch(task.name):

@@ -49,6 +49,7 @@ from steelyard.lifecycle.charts import (
     span_of,
     table,
 )
+from steelyard.lifecycle.explained import explained_section
 
 Json = Any
 Verdict = Mapping[str, Any]
@@ -675,6 +676,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("differences", "Differences", _differences),
     ("inside", "Inside the score", _inside),
     ("amounts", "How much is enough", amounts_section),
+    ("explained", "What explains it", explained_section),
     ("learning", "Learning curves", _learning),
     ("examples", "Where recipes disagree", _examples),
     ("method", "How it was measured", _method),

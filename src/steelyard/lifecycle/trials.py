@@ -6,10 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Recipe, RecipeReport, Row, Split, Task
-from steelyard.errors import StoreError, TrainingError
-from steelyard.lifecycle.events import Ended, Listener, Measured, Started, Training
+from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Task
+from steelyard.errors import DoesNotFitError, SearchError, StoreError, TrainingError
+from steelyard.lifecycle.events import Ended, Listener, Measured, Searching, Started, Training
 from steelyard.lifecycle.home import Home
+from steelyard.lifecycle.planning import check_memory
+from steelyard.measure.diagnostics import diagnosed
 from steelyard.measure.grading import Grader
 from steelyard.measure.trial import OutOfTimeError, Price, measure, renewed
 from steelyard.measure.verdict import Weighed, checked, report
@@ -54,22 +56,24 @@ class Trials:
         )
         try:
             self._check_time(f"the time limit came before {recipe.name} could start")
-            built = self._build(recipe)
-            rows = self._measure(built, "dev")
+            check_memory(recipe, self.task)
+            built, rows = self.answers(recipe, "dev")
             weighed = checked(
                 replace(
                     weighed,
                     status="finished",
                     setup_seconds=built.setup_seconds,
                     curve=built.curve,
+                    note=built.note,
+                    reflection_usd=self._reflection_price.of(built.reflection, 0.0),
                     rows={"dev": rows},
                 )
             )
             if recipe.weights.method != "none" and weighed.status == "finished":
                 weighed = replace(weighed, seed_scores=self._with_seeds(recipe, rows))
-        except OutOfTimeError as error:
+        except (OutOfTimeError, DoesNotFitError) as error:
             weighed = replace(weighed, why=str(error))
-        except (TrainingError, StoreError) as error:
+        except (TrainingError, SearchError, StoreError) as error:
             late = isinstance(error.__cause__, TimeoutError)
             weighed = replace(weighed, status="skipped" if late else "failed", why=str(error))
         self.listen(Ended(self.report(weighed)))
@@ -91,8 +95,18 @@ class Trials:
 
     def on_test(self, weighed: Weighed) -> Weighed:
         """Measure a recipe on the sealed test as well."""
-        rows = self._measure(self._build(weighed.recipe), "test")
+        _, rows = self.answers(weighed.recipe, "test")
         return replace(weighed, rows={**weighed.rows, "test": rows})
+
+    def answers(self, recipe: Recipe, split: Split) -> tuple[Built, list[Row]]:
+        """A recipe as a system, and its rows on a split; what is stored is not done again."""
+        built = self._build(recipe)
+        return built, self._measure(built, split)
+
+    def _examples(self, recipe: Recipe, split: Split) -> Sequence[Example]:
+        """Those that a recipe is measured on: of a diagnostic, as many as explain the others."""
+        whole = self.task.split(split)
+        return diagnosed(whole) if is_one_of(recipe, DIAGNOSTICS) else whole
 
     def report(self, weighed: Weighed) -> RecipeReport:
         """A recipe's line of the league table."""
@@ -104,15 +118,17 @@ class Trials:
             artefacts=self.home.artefacts,
             jobs=self.home.jobs,
             seed=self.seed,
+            grade=self.grader.grade,
             lookup=self.lookup,
             log=lambda progress: self.listen(Training(recipe.name, progress)),
+            told=lambda done, total: self.listen(Searching(recipe.name, done, total)),
             deadline=self._deadline("dev"),
         )
         return build(recipe, self.task, workshop)
 
     def _measure(self, built: Built, split: Split) -> list[Row]:
         recipe, database = built.system.recipe, self.home.database
-        examples = self.task.split(split)
+        examples = self._examples(recipe, split)
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
         stored = database.rows(trial)
         price = self._price(recipe)
@@ -146,6 +162,14 @@ class Trials:
             return Price(hour)
         model = model_of(self.task, recipe)
         return Price(hour, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
+
+    @property
+    def _reflection_price(self) -> Price:
+        """Of its tokens; the time that it took is in the set-up's seconds."""
+        model = self.task.search.reflection
+        if model is None:
+            return Price(0.0)
+        return Price(0.0, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
 
     def _deadline(self, split: Split) -> float | None:
         """When work on a split must stop; the sealed test, once opened, is always finished."""

@@ -21,12 +21,13 @@ from steelyard.core import (
 from steelyard.errors import InputError
 from steelyard.lifecycle.events import Listener, Planned
 from steelyard.lifecycle.home import DEFAULT_HOME, open_home
-from steelyard.lifecycle.looking import open_lookup, unseen
+from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
+from steelyard.measure.diagnostics import explain
 from steelyard.measure.grading import Grader
 from steelyard.measure.verdict import (
     Weighed,
@@ -35,8 +36,8 @@ from steelyard.measure.verdict import (
     disagreements,
     finalists,
 )
-from steelyard.models import check_embedder, check_model, check_quantising
-from steelyard.recipes import Sweep, parse_sweep, select, swept
+from steelyard.models import UrlWriter, check_embedder, check_model, check_quantising
+from steelyard.recipes import Sweep, check_reflection, parse_sweep, select, swept
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
 
@@ -75,6 +76,9 @@ def weigh(
             check_embedder(model.source)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()
+    if task.search.reflection is not None and any(r.context.reflection for r in chosen):
+        check_reflection()
+        UrlWriter(task.search.reflection)
     _reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes
@@ -89,6 +93,7 @@ def weigh(
     started = time.monotonic()
     with open_home(home) as opened:
         lookup = unseen(open_lookup(task, opened, chosen), task)
+        chosen, lookup = that_differ(chosen, lookup)
         trials = Trials(
             task, seeds[0], opened, lookup, grader, listen, started, minutes, len(seeds)
         )
@@ -193,6 +198,7 @@ class _Run:
             notes=(
                 *task.notes,
                 *self.trials.lookup.notes,
+                *(w.note for w in weighed if w.note),
                 *sentences.seeds(reports, self.trials.num_seeds),
             ),
             warnings=tuple(sentences.warnings(task, (*reports, *explaining))),
@@ -200,6 +206,12 @@ class _Run:
             hardware=hardware(),
             versions=versions(),
             curves=self._curves(weighed, named),
+            diagnostics=explain(
+                [candidate(w, task) for w in (*weighed, *diagnostics) if w.status == "finished"],
+                {example.id: example.group for example in task.dev},
+                confidence=CONFIDENCE,
+                seed=self.seed,
+            ),
         )
 
     def _curves(

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from steelyard.core import Comparison, Outcome, Recipe, Split
 from steelyard.errors import TrialError
@@ -30,6 +31,16 @@ from steelyard.measure.statistics import holm, paired
 
 SAME_COST = 1.5
 Standing = str  # "best", "within", "worse", "open", "no better than majority"
+
+
+class Scored(Protocol):
+    """What can be compared: a name, and a score by example."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scores(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +206,9 @@ def cheapest(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def compare_pairs(
-    pairs: Sequence[tuple[Candidate, Candidate]],
+    pairs: Sequence[tuple[Scored, Scored]],
     groups: Mapping[str, str],
-    split: Split,
+    split: Split | None,
     *,
     confidence: float,
     seed: int,

@@ -2,8 +2,10 @@
 
     several targets   the best of their scores
     abstaining        right on a row that nothing answers, wrong on any other, with any scorer
-    passages          the share of the evidence that stood in the prompt (`recall`)
+    passages          the share of the evidence that stood in the prompt (`recall`), and where
+                      (`position`)
     citations         which of them point at a passage, and what that passage supports
+    sections          how much of each is supported by what was found for it
 
 Only the first two decide the score; the others stand beside it.
 """
@@ -13,8 +15,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
-from steelyard.core import Answer, Example, Json, Score, Scorer, Task
+from steelyard.core import Answer, Example, Json, Score, Scorer, Source, Task
 from steelyard.knowledge.text import cited, split_sentences, without_marks
 from steelyard.measure.fields import share
 from steelyard.measure.normalise import as_text, bare_words, text
@@ -24,6 +27,10 @@ RIGHT = 0.5  # an answer of at least this score is counted as right. Source: our
 # A sentence is supported when this share of its words stands in the passages that it cites.
 # Source: the measure is K-Precision (Adlakha et al. 2023, arXiv:2307.16877); its cut is ours
 SUPPORTED = 0.8
+# Where the one passage of the evidence stood among those in the prompt; the last one is next to the
+# question. `only` is one that stood alone, `several` are passages of the evidence in more than one
+# place.
+POSITIONS = ("first", "middle", "last", "only", "several", "absent")
 WAYS = ("answered_right", "answered_wrong", "rightly_abstained", "wrongly_abstained")
 
 
@@ -60,10 +67,14 @@ class Grader:
             if way in ("rightly_abstained", "wrongly_abstained") or self._is_open(example):
                 score = replace(score, value=float(way == "rightly_abstained"))
         if answer.sources is not None and example.evidence:
-            found = {source.document for source in answer.sources}
-            more["recall"] = len(found & set(example.evidence)) / len(set(example.evidence))
+            evidence = frozenset(example.evidence)
+            found = frozenset[str]().union(*(source.documents for source in answer.sources))
+            more["recall"] = len(found & evidence) / len(evidence)
+            more["position"] = position(answer.sources, evidence)
         if self.cite and answer.sources is not None and not self._abstains(answer):
             more["citations"] = citations(answer)
+        if answer.sections and answer.sources is not None:
+            more["sections"] = sections(answer)
         return replace(score, parts={**score.parts, **more}) if more else score
 
     def summarise(self, scores: Sequence[Score]) -> dict[str, Json]:
@@ -75,9 +86,13 @@ class Grader:
         recalls = [score.parts["recall"] for score in scores if "recall" in score.parts]
         if recalls:
             found["recall"] = sum(recalls) / len(recalls)
+            found["position"] = _by_position(scores)
         cites = [score.parts["citations"] for score in scores if "citations" in score.parts]
         if cites:
             found["citations"] = _summary(cites)
+        parts = [score.parts["sections"] for score in scores if "sections" in score.parts]
+        if parts:
+            found["sections"] = _by_place(parts)
         return found
 
     def _is_open(self, example: Example) -> bool:
@@ -91,6 +106,29 @@ class Grader:
             return "rightly_abstained" if self._is_open(example) else "wrongly_abstained"
         right = score.value >= RIGHT and not self._is_open(example)
         return "answered_right" if right else "answered_wrong"
+
+
+def position(sources: Sequence[Source], evidence: frozenset[str]) -> str:
+    """One of `POSITIONS`: where the passage of the evidence stood in the prompt."""
+    right = [i for i, source in enumerate(sources) if source.documents & evidence]
+    if len(right) != 1:
+        return "several" if right else "absent"
+    if len(sources) == 1:
+        return "only"
+    return {0: "first", len(sources) - 1: "last"}.get(right[0], "middle")
+
+
+def _by_position(scores: Sequence[Score]) -> dict[str, Json]:
+    """How many answers had the right passage there, and their mean score."""
+    values: dict[str, list[float]] = {place: [] for place in POSITIONS}
+    for score in scores:
+        if "position" in score.parts:
+            values[score.parts["position"]].append(score.value)
+    return {
+        place: {"num_examples": len(own), "score": sum(own) / len(own)}
+        for place, own in values.items()
+        if own
+    }
 
 
 def abstains(said: str, sentence: str) -> bool:
@@ -109,8 +147,9 @@ def abstains(said: str, sentence: str) -> bool:
 def citations(answer: Answer) -> dict[str, int]:
     """What an answer cites: marks, those that point at a passage, sentences, those supported."""
     sources = answer.sources or ()
-    sentences = [s for s in split_sentences(answer.text) if bare_words(without_marks(s))]
-    marks = [number for sentence in split_sentences(answer.text) for number in cited(sentence)]
+    written = [section.text for section in answer.sections] or [answer.text]  # no titles
+    sentences = [sentence for text in written for sentence in spoken(text)]
+    marks = [n for text in written for s in split_sentences(text) for n in cited(s)]
     return {
         "marks": len(marks),
         "pointing": sum(1 <= number <= len(sources) for number in marks),
@@ -122,6 +161,26 @@ def citations(answer: Answer) -> dict[str, int]:
     }
 
 
+def spoken(text: str) -> list[str]:
+    """The sentences of a text that say something: marks alone do not."""
+    return [s for s in split_sentences(text) if bare_words(without_marks(s))]
+
+
+def sections(answer: Answer) -> list[dict[str, Json]]:
+    """For each section its title, its sentences, and those that what was found for it supports.
+
+    Support is that of citations, whether or not the sentence names its passages.
+    """
+    sources = answer.sources or ()
+    found: list[dict[str, Json]] = []
+    for section in answer.sections:
+        shown = [sources[number - 1].text for number in section.sources]
+        sentences = spoken(section.text)
+        supported = sum(is_supported(sentence, shown) for sentence in sentences)
+        found.append({"title": section.title, "sentences": len(sentences), "supported": supported})
+    return found
+
+
 def is_supported(sentence: str, passages: Sequence[str]) -> bool:
     """Whether most words of a sentence stand in the passages that it cites.
 
@@ -131,6 +190,20 @@ def is_supported(sentence: str, passages: Sequence[str]) -> bool:
     known = {word for passage in passages for word in bare_words(passage)}
     said = bare_words(without_marks(sentence))
     return bool(passages) and sum(word in known for word in said) >= SUPPORTED * len(said)
+
+
+def _by_place(found: Sequence[Sequence[Mapping[str, Json]]]) -> dict[str, Json]:
+    """How many sections answers have, the share of their sentences that is supported, and the
+    same for the first sections, the second ones, and so on."""
+    places = zip_longest(*found, fillvalue={"sentences": 0, "supported": 0})
+    counts = [[(s["supported"], s["sentences"]) for s in own] for own in places]
+    totals = [[sum(column) for column in zip(*own, strict=True)] for own in counts]
+    whole = [sum(column) for column in zip(*totals, strict=True)]
+    return {
+        "mean": sum(map(len, found)) / len(found),
+        "supported": share(whole[0], whole[1]),
+        "supported_by_place": [share(supported, total) for supported, total in totals],
+    }
 
 
 def _summary(found: Sequence[Mapping[str, int]]) -> dict[str, float | None]:

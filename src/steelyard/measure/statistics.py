@@ -182,6 +182,26 @@ def minimum_detectable_difference(
     return math.sqrt(z_squared * disagreement / (num_examples + z_squared))
 
 
+def detectable_difference(
+    interval: Interval, *, power: float = 0.8, confidence: float = 0.95
+) -> float:
+    """The smallest true difference that a comparison as sure as this one finds mostly.
+
+    After the fact, where `minimum_detectable_difference` plans: the width of the interval says
+    how far the difference varies, with groups, ties and graded scores as they are in the data.
+    `power` says how often "mostly" is; `confidence` is the interval's.
+
+    Raises:
+        TrialError: a share outside its range.
+    Source: (z_{α/2} + z_β) standard errors, Miller 2024, arXiv 2411.00640, section 5; the
+        interval is z_{α/2} of them to each side.
+    """
+    _check_share("detectable difference", power=power, confidence=confidence)
+    low, high = interval
+    reach = math.sqrt(_planning_constant(power, confidence)) / float(ndtri((1 + confidence) / 2))
+    return min(1.0, (high - low) / 2 * reach)
+
+
 def examples_needed(
     difference: float,
     *,

@@ -32,7 +32,9 @@ RECIPES_SIDE_BY_SIDE = 5
 class Weighed:
     """A recipe and all that came of it: rows by split, or why there are none.
 
-    A `diagnostic` recipe explains the others and is never among those to choose from.
+    A `diagnostic` recipe explains the others and is never among those to choose from. `note` says
+    what was found where something was searched for, and `reflection_usd` what the tokens of the
+    model cost that was asked in that search.
     """
 
     recipe: Recipe
@@ -41,6 +43,8 @@ class Weighed:
     why: str | None = None
     setup_seconds: float | None = None
     curve: Json = None
+    note: str | None = None
+    reflection_usd: float = 0.0
     seed_scores: tuple[float, ...] = ()
     diagnostic: bool = False
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
@@ -127,15 +131,22 @@ def report(
         dev=_split_report(weighed, "dev", grader, confidence, seed),
         test=_split_report(weighed, "test", grader, confidence, seed),
         setup_seconds=seconds,
-        setup_usd=None if seconds is None else seconds / 3600 * task.usd_per_machine_hour,
+        setup_usd=None if seconds is None else setup_usd(weighed, task),
         usd_per_1k=usd_per_1k(dev) if dev else None,
         prompt_tokens=sum(u.prompt_tokens for u in usages) / count if usages else None,
         cached_tokens=sum(u.cached_tokens for u in usages) / count if usages else None,
         completion_tokens=sum(u.completion_tokens for u in usages) / count if usages else None,
         latency_ms=latency(dev),
         learning_curve=weighed.curve,
+        key=recipe.key,
         seed_scores=weighed.seed_scores,
     )
+
+
+def setup_usd(weighed: Weighed, task: Task) -> float:
+    """US dollars for building a recipe: machine time, and what was paid by the token."""
+    hours = (weighed.setup_seconds or 0.0) / 3600
+    return hours * task.usd_per_machine_hour + weighed.reflection_usd
 
 
 def _split_report(
@@ -179,20 +190,16 @@ def break_evens(
     weighed: Sequence[Weighed], names: Sequence[str], task: Task, *, seed: int
 ) -> list[BreakEven]:
     """When each of `names` overtakes, or is overtaken by, every other finished recipe."""
-
-    def setup_usd(w: Weighed) -> float:
-        return (w.setup_seconds or 0.0) / 3600 * task.usd_per_machine_hour
-
     found: dict[tuple[str, str], BreakEven] = {}
     finished = [w for w in weighed if w.status == "finished" and w.setup_seconds is not None]
     for one in finished:
         for other in finished:
             if one.recipe.name not in names or one is other:
                 continue
-            dear, cheap = sorted((one, other), key=setup_usd, reverse=True)
+            dear, cheap = sorted((one, other), key=lambda w: setup_usd(w, task), reverse=True)
             pair = (dear.recipe.name, cheap.recipe.name)
             if pair not in found:
-                extra = setup_usd(dear) - setup_usd(cheap)
+                extra = setup_usd(dear, task) - setup_usd(cheap, task)
                 calls, interval = _break_even(dear, cheap, extra, seed)
                 found[pair] = BreakEven(*pair, calls, interval)
     return list(found.values())

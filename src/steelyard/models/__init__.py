@@ -12,10 +12,13 @@ from steelyard.models.base import (
     Sampling,
     TokenEmbedder,
 )
+from steelyard.models.chat_url import UrlWriter, Writer
 from steelyard.models.opening import (
     check_embedder,
     check_model,
     check_quantising,
+    is_fake,
+    locate,
     open_backend,
     open_embedder,
 )
@@ -32,9 +35,13 @@ __all__ = [
     "Prompt",
     "Sampling",
     "TokenEmbedder",
+    "UrlWriter",
+    "Writer",
     "check_embedder",
     "check_model",
     "check_quantising",
+    "is_fake",
+    "locate",
     "open_backend",
     "open_embedder",
 ]

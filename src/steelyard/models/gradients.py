@@ -50,7 +50,7 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _learns(x: Tensor) -> bool:
-    return torch.is_grad_enabled() and bool(x.requires_grad)
+    return bool(torch.is_grad_enabled() and x.requires_grad)
 
 
 class _RmsNorm(torch.autograd.Function):

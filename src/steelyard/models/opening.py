@@ -49,7 +49,7 @@ def check_model(spec: ModelSpec) -> None:
         MissingExtraError: the torch extra is not installed.
     """
     if not is_fake(spec.source):
-        place = _locate(spec.source)
+        place = locate(spec.source)
         _need_torch()
         if not Path(place).exists():
             _check_hub(place)
@@ -118,7 +118,7 @@ def open_backend(spec: ModelSpec, *, memory_gb: float = Limits().memory_gb) -> B
     """
     if is_fake(spec.source):
         return FakeBackend(spec.source)
-    place = _locate(spec.source)
+    place = locate(spec.source)
     _need_torch()
     from steelyard.models.torch_backend import TorchBackend
 
@@ -176,7 +176,7 @@ def _package_folder(package: str, install: str) -> Path:
     return Path(found.origin).parent
 
 
-def _locate(source: str) -> str:
+def locate(source: str) -> str:
     """A folder, a .gguf file or a hub id that can be read; the embedded model for "default"."""
     if source == "default":
         folder = _package_folder(DEFAULT_PACKAGE, INSTALL_DEFAULT)

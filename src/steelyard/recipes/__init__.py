@@ -10,6 +10,7 @@ from steelyard.recipes.presets import (
     presets,
     select,
 )
+from steelyard.recipes.reflecting import check_reflection
 from steelyard.recipes.sweep import Sweep, parse_sweep, swept
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Sweep",
     "Workshop",
     "build",
+    "check_reflection",
     "is_one_of",
     "model_of",
     "parse_sweep",

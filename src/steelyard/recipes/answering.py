@@ -66,7 +66,7 @@ class LanguageModelSystem:
         if not self.truncate:
             return [packer.pack(q.input, own) for q, own in zip(queries, found, strict=True)]
         return [
-            packer.pack(self._cut(query.input), own)
+            packer.pack(self.cut(query.input), own)
             for query, own in zip(queries, found, strict=True)
         ]
 
@@ -111,11 +111,14 @@ class LanguageModelSystem:
         written = self.backend.generate(prompts, sampling)
         return [self._parsed(generation) for generation in written]
 
-    def _cut(self, text: str) -> str:
-        """The longest beginning of an input whose prompt is within the budget."""
+    def cut(self, text: str, *, before: str = "") -> str:
+        """The longest beginning of an input whose prompt is within the budget.
+
+        `before` stands after it and stays whole.
+        """
 
         def fits(length: int) -> bool:
-            prompt = build_prompt(self.frame, [], text[:length])
+            prompt = build_prompt(self.frame, [], text[:length] + before)
             return self.backend.count_tokens(prompt) <= self.budget
 
         if fits(len(text)):
@@ -131,7 +134,9 @@ class LanguageModelSystem:
         if not self.recipe.context.passages:
             return replace(answer, left_out=packed.left_out)
         shown = [p.content for p in packed.parts if p.kind == "passage"]
-        sources = tuple(Source(p.id, p.document, p.text) for p in shown if isinstance(p, Passage))
+        sources = tuple(
+            Source(p.id, p.document, p.text, p.also) for p in shown if isinstance(p, Passage)
+        )
         return replace(answer, sources=sources, left_out=packed.left_out)
 
     def _label(self, choice: LabelChoice) -> Answer:
@@ -167,10 +172,12 @@ def parse(text: str, output: Output) -> tuple[Json, bool]:
     return value, misfit(iter([("the answer", value)]), output.schema or {}) is None
 
 
-def answer_limit(tokens: Sequence[int]) -> int:
+def answer_limit(tokens: Sequence[int], context_tokens: int) -> int:
     """How many tokens an answer may have: a quarter more than the longest training target.
 
-    >>> answer_limit([10, 40])
+    One generation holds at most half of the model's context, so that there is room for a prompt.
+
+    >>> answer_limit([10, 40], 2048)
     58
     """
-    return math.ceil(1.25 * max(tokens)) + 8
+    return min(math.ceil(1.25 * max(tokens)) + 8, context_tokens // 2)

@@ -8,15 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steelyard.core import Json, Query, Recipe, System, Task, digest
+from steelyard.core import Context, Json, Query, Recipe, System, Task, Usage, digest
 from steelyard.errors import StoreError
 from steelyard.knowledge.rerank import Likelihood, MaxSim
-from steelyard.models import Backend, open_backend, open_embedder
+from steelyard.models import Backend, UrlWriter, open_backend, open_embedder
 from steelyard.recipes.answering import LanguageModelSystem, answer_limit
 from steelyard.recipes.controls import build_majority, build_tfidf
 from steelyard.recipes.finding import Lookup, Rerank, find_parts
 from steelyard.recipes.presets import model_of
 from steelyard.recipes.prompt import Frame, target_text
+from steelyard.recipes.reflecting import reflect
+from steelyard.recipes.searching import Found, Grade, Ground, race
+from steelyard.recipes.sections import SectionedSystem
 from steelyard.store import Artefacts, Database
 from steelyard.training import Job, Progress, TrainingRow, train_in_child
 
@@ -28,27 +31,36 @@ ANSWERING = 3  # counts changes to prompts, engine, parsing or controls that mak
 class Workshop:
     """Where systems are built: the store, a folder for unfinished jobs, and who is told.
 
-    `lookup` is where contexts look; `deadline` is a `time.monotonic()` after which training is
-    given up.
+    `grade` scores what is tried on train, `lookup` is where contexts look; `deadline` is a
+    `time.monotonic()` after which training, or a search, is given up. `log` hears of training, and
+    `told` of a search: how many answers there are of how many.
     """
 
     database: Database
     artefacts: Artefacts
     jobs: Path
     seed: int
+    grade: Grade
     lookup: Lookup = Lookup()
     log: Callable[[Progress], None] = lambda _: None
+    told: Callable[[int, int], None] = lambda _done, _total: None
     deadline: float | None = None
 
 
 @dataclass(frozen=True)
 class Built:
-    """A system, what it took to set up, and a fingerprint that names all its answers."""
+    """A system, what it took to set up, and a fingerprint that names all its answers.
+
+    `note` says what was found where something was searched for, and `reflection` which tokens of
+    the task's reflection model that took.
+    """
 
     system: System
     fingerprint: str
     setup_seconds: float
     curve: Json = None
+    note: str | None = None
+    reflection: Usage = Usage()
 
 
 def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
@@ -57,15 +69,18 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     Raises:
         ModelError: the base model is not there.
         TrainingError: training ended without weights, or not before the deadline.
+        SearchError: a search found nothing, or not before the deadline.
     """
     if recipe.model in CONTROL_BUILDERS:
         started = time.perf_counter()
-        system: System = CONTROL_BUILDERS[recipe.model](recipe, task)
+        control = CONTROL_BUILDERS[recipe.model](recipe, task)
         seconds = time.perf_counter() - started
         fingerprint = digest([recipe.key, task.hash, ANSWERING])
-        return Built(system, fingerprint, _first_seconds(workshop, fingerprint, seconds))
+        return Built(control, fingerprint, _first_seconds(workshop, fingerprint, seconds))
 
     backend = open_backend(model_of(task, recipe), memory_gb=task.limits.memory_gb)
+    found = _found(recipe, task, backend, workshop)
+    recipe = found.recipe
     started = time.perf_counter()
     answering = prompting(recipe, task, backend, workshop)
     seconds = time.perf_counter() - started
@@ -75,21 +90,14 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         folder, curve, trained_seconds = _trained(job, workshop)
         answering = replace(answering, backend=backend.adapted(folder))
     started = time.perf_counter()
-    answering.prepare()
-    if recipe.decoding.calibrated:
-        answering = answering.calibrated()
+    system = finished(answering)
     seconds += time.perf_counter() - started
     if recipe.context.passages or recipe.context.history != "none":
         seconds += workshop.lookup.seconds
-    fingerprint = digest(
-        [
-            *(recipe.key, task.hash, answering.backend.fingerprint, workshop.seed),
-            *(task.limits.too_long, ANSWERING),
-            *workshop.lookup.fingerprint(recipe.context),
-        ]
-    )
-    setup = _first_seconds(workshop, fingerprint, seconds) + trained_seconds
-    return Built(answering, fingerprint, setup, curve)
+    depends = _depends(task, recipe.context, answering.backend, workshop)
+    fingerprint = digest([recipe.key, *depends])
+    setup = _first_seconds(workshop, fingerprint, seconds) + trained_seconds + found.seconds
+    return Built(system, fingerprint, setup, curve, found.note, found.usage)
 
 
 def prompting(
@@ -109,7 +117,7 @@ def prompting(
             rerank=_reranker(recipe, task, backend),
             seed=workshop.seed,
         ),
-        max_tokens=answer_limit(lengths),
+        max_tokens=answer_limit(lengths, backend.context_tokens),
         truncate=task.limits.too_long == "truncate",
     )
 
@@ -118,6 +126,46 @@ def _reranker(recipe: Recipe, task: Task, backend: Backend) -> Rerank | None:
     if recipe.context.rerank == "maxsim":
         return MaxSim(open_embedder(model_of(task, recipe).source))
     return Likelihood(backend) if recipe.context.rerank == "llm" else None
+
+
+def finished(system: LanguageModelSystem) -> System:
+    """A system that answers as its recipe says, the backend ready for it."""
+    if system.recipe.decoding.kind == "sections":
+        sectioned = SectionedSystem.of(system)
+        sectioned.prepare()
+        return sectioned
+    system.prepare()
+    return system.calibrated() if system.recipe.decoding.calibrated else system
+
+
+def _found(recipe: Recipe, task: Task, backend: Backend, workshop: Workshop) -> Found:
+    """The recipe with nothing left to search for; most have nothing to begin with."""
+    context, reflection = recipe.context, task.search.reflection
+    if context.examples != "searched" and context.reflection is None:
+        return Found(recipe, None, 0.0)
+
+    ground = Ground(
+        task=task,
+        open=lambda one: finished(prompting(one, task, backend, workshop)),
+        grade=workshop.grade,
+        key=_depends(task, context, backend, workshop),
+        database=workshop.database,
+        seed=workshop.seed,
+        told=workshop.told,
+        deadline=workshop.deadline,
+    )
+    if context.reflection is None:
+        return race(recipe, ground)
+    assert reflection is not None, "presets name the model of the task"
+    return reflect(recipe, ground, reflection, UrlWriter(reflection))
+
+
+def _depends(task: Task, context: Context, backend: Backend, workshop: Workshop) -> list[Json]:
+    """All that answers depend on beside the recipe."""
+    return [
+        *(task.hash, backend.fingerprint, workshop.seed, task.limits.too_long, ANSWERING),
+        *workshop.lookup.fingerprint(context),
+    ]
 
 
 def training_job(system: LanguageModelSystem, task: Task, seed: int) -> Job:

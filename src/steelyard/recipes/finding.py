@@ -66,7 +66,12 @@ def find_parts(
     if context.examples == "nearest":
         finders.append(_nearest(task, lookup.accepted, context.num_examples, embedder()))
     elif context.examples != "none":
-        shots = fixed_examples(task.train, context.num_examples, seed=seed)
+        assert context.examples != "searched", "what is searched for is found before"
+        if context.shots:
+            known = {example.id: example for example in task.train}
+            shots = tuple(known[id] for id in context.shots)
+        else:
+            shots = fixed_examples(task.train, context.num_examples, seed=seed)
         shots = shuffled(shots, seed=seed) if context.examples == "shuffled" else shots
         finders.append(_fixed(shots, _groups(task)))
     if context.history != "none":
@@ -86,7 +91,7 @@ def find_parts(
 # ---------------------------------------------------------------- examples
 
 
-def fixed_examples(pool: Sequence[Example], k: int, *, seed: int) -> tuple[Example, ...]:
+def fixed_examples(pool: Sequence[Example], k: int, *, seed: int | str) -> tuple[Example, ...]:
     """The same k examples for every input, in the same order: its prefix can be cached.
 
     Targets that repeat (labels) are taken in turn, so that k examples show as many as they can.
@@ -178,12 +183,13 @@ def search(
     """The passages of a context for each query, best first; more of them to be reranked."""
     k = context.passages if context.rerank == "none" else max(RERANKED, context.passages)
     if context.search == "random":
-        everything = index.passages(Scope())
+        everything = index.passages(Scope(any_time=True))
         return [
             random.Random(f"{seed}:{query.input}").sample(everything, min(k, len(everything)))
             for query in queries
         ]
-    scopes = [Scope(user=query.user, as_of=query.time) for query in queries]
+    any_time = context.as_of == "any"
+    scopes = [Scope(user=q.user, as_of=q.time, any_time=any_time) for q in queries]
     if context.search == "evidence":
         return [
             _evidence(query, replace(scope, documents=frozenset(query.evidence)), k, index)

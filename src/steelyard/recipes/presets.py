@@ -15,17 +15,18 @@ from steelyard.recipes.prompt import target_text
 from steelyard.recipes.recipe_file import ANY_MODEL, read_recipe
 
 CONTROLS = ("majority", "tfidf", "zero-shot")  # always run: a verdict needs them
-# Explain the others and are never chosen: reading with retrieval taken out of it, retrieval with
-# reading taken out of it, and whether examples teach more than their form.
-DIAGNOSTICS = ("oracle-passages", "random-passages", "shuffled-shot")
-
-ON_REQUEST = ("full", "full+constrained")  # known by name and dear: weighed only when named
+# Explain the others and are never chosen (measure/diagnostics.py says what they are held against):
+# reading with retrieval taken out of it, retrieval with reading taken out of it, documents with
+# their dates taken out, and whether examples teach more than their form.
+DIAGNOSTICS = ("oracle-passages", "random-passages", "undated-passages", "shuffled-shot")
 
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
 SHOTS = {"label": 8, "json": 2, "text": 4}
 PASSAGES = 3  # Source: ours, docs/log/2026-11-24-context.md
 TURNS = 4  # Source: ours, not measured yet
+# Characters of a long target: about 1,000 tokens, half of a context of 2,048. Source: ours
+LONG = 4_000
 
 # What each output type can be decoded by; the first one is the plain preset, the others are
 # named with a plus: `zero-shot+constrained`.
@@ -36,17 +37,30 @@ DECODINGS: dict[str, tuple[tuple[str, Decoding], ...]] = {
 }
 
 
-def presets(task: Task) -> dict[str, Recipe]:
-    """Every named recipe that fits the task's output, in the order in which they run."""
+def presets(task: Task, *, every: bool = False) -> dict[str, Recipe]:
+    """The named recipes that fit the task, in the order in which they run.
+
+    Those that cost more than they usually bring are there when the task asks for them, or with
+    `every`.
+    """
     shots = min(SHOTS[task.output.type], len(task.train))
     passages = Context(passages=PASSAGES)
     ways = {
         "zero-shot": (Context(), Weights()),
+        **{
+            f"zero-shot[instruction={number}]": (Context(instruction=text), Weights())
+            for number, text in enumerate(task.instructions, 2)
+        },
         "few-shot": (Context(examples="fixed", num_examples=shots), Weights()),
         "nearest-shot": (Context(examples="nearest", num_examples=shots), Weights()),
         "lora": (Context(describe_output=False), Weights("lora")),
-        "full": (Context(describe_output=False), Weights("full")),
     }
+    if every:
+        ways["full"] = (Context(describe_output=False), Weights("full"))
+    if every or task.search.examples:
+        ways["searched-shot"] = (Context(examples="searched", num_examples=shots), Weights())
+    if task.search.reflection is not None:
+        ways["gepa"] = (Context(reflection=task.search.reflection.name), Weights())
     if task.knowledge.documents:
         few = min(2, shots)
         ways["rag"] = (passages, Weights())
@@ -60,7 +74,16 @@ def presets(task: Task) -> dict[str, Recipe]:
                 continue
             name = way + suffix
             table[name] = Recipe(name, context=context, weights=weights, decoding=decoding)
+    if "rag" in table and task.output.type == "text" and (every or is_long(task)):
+        table["rag+sections"] = replace(
+            table["rag"], name="rag+sections", decoding=Decoding("sections")
+        )
     return table | _diagnostics(task, passages, shots)
+
+
+def is_long(task: Task) -> bool:
+    """Whether some answers may be more than one generation holds."""
+    return any(len(target_text(example.target)) > LONG for example in task.train)
 
 
 def _diagnostics(task: Task, passages: Context, shots: int) -> dict[str, Recipe]:
@@ -70,6 +93,8 @@ def _diagnostics(task: Task, passages: Context, shots: int) -> dict[str, Recipe]
         if any(example.evidence for example in task.dev):
             contexts["oracle-passages"] = replace(passages, search="evidence")
         contexts["random-passages"] = replace(passages, search="random")
+        if any(example.time for example in task.dev):
+            contexts["undated-passages"] = replace(passages, as_of="any")
     if len({target_text(example.target) for example in task.train}) > 1:
         contexts["shuffled-shot"] = Context(examples="shuffled", num_examples=shots)
     _, decoding = DECODINGS[task.output.type][0]
@@ -89,9 +114,11 @@ def _calibratable(context: Context, weights: Weights) -> bool:
     return weights.method == "none" and not found
 
 
-def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
-    """The recipes to weigh: those named, and the controls; all that fit when none is named, but
-    for those `ON_REQUEST`. A name that ends in .toml is a file with a recipe of the user's own.
+def select(task: Task, names: Sequence[str] | None = None, *, every: bool = False) -> list[Recipe]:
+    """The recipes to weigh: those named, and the controls; all that fit when none is named. A name
+    that ends in .toml is a file with a recipe of the user's own.
+
+    `every` adds those that have to be asked for, which a name does.
 
     With several base models each recipe runs on each, named `recipe@model`; a name without a
     model means that recipe on all of them.
@@ -99,7 +126,7 @@ def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
     Raises:
         InputError: a name is not known, or a file does not hold a recipe.
     """
-    table = presets(task)
+    table = presets(task, every=every or names is not None)
     files = [name for name in names or () if name.endswith(".toml")]
     models = task.models
     bound: dict[str, str] = {}  # to the model that a file names
@@ -117,7 +144,7 @@ def select(task: Task, names: Sequence[str] | None = None) -> list[Recipe]:
             full = name if len(models) == 1 else f"{name}@{model.name}"
             expanded[full] = replace(recipe, name=full, model=model.name)
     if names is None:
-        return [r for r in expanded.values() if not is_one_of(r, ON_REQUEST)]
+        return list(expanded.values())
     named = [*(name for name in names if name not in files), *bound]
     known = [*table, *(name for name in expanded if name not in table)]
     for name in named:

@@ -67,7 +67,7 @@ class Frame:
         """The frame of a recipe's context for a task."""
         known, looked_up = task.knowledge, context.passages > 0
         return cls(
-            instruction=task.instruction,
+            instruction=task.instruction if context.instruction is None else context.instruction,
             output=task.output,
             describe=context.describe_output,
             abstain=known.abstain if context.describe_output else None,

@@ -15,7 +15,18 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from steelyard.core import Answer, Example, Json, Row, Score, Source, Split, Usage, digest
+from steelyard.core import (
+    Answer,
+    Example,
+    Json,
+    Row,
+    Score,
+    Section,
+    Source,
+    Split,
+    Usage,
+    digest,
+)
 from steelyard.store import migrations
 from steelyard.store.sqlite import open_sqlite
 
@@ -200,13 +211,20 @@ def _row(plain: dict[str, Any]) -> Row:
     score = plain.pop("score")
     sources = answer.get("sources")  # rows of earlier versions have none
     answer["usage"] = Usage(**answer["usage"])
-    answer["sources"] = None if sources is None else tuple(Source(**s) for s in sources)
+    answer["sources"] = None if sources is None else tuple(_source(s) for s in sources)
     answer["left_out"] = tuple(answer.get("left_out", ()))
+    answer["sections"] = tuple(
+        Section(s["title"], s["text"], tuple(s["sources"])) for s in answer.get("sections", ())
+    )
     return Row(
         **plain,
         answer=Answer(**answer),
         score=None if score is None else Score(**score),
     )
+
+
+def _source(plain: dict[str, Any]) -> Source:
+    return Source(**{**plain, "also": tuple(plain.get("also", ()))})
 
 
 def _now() -> str:

@@ -214,21 +214,25 @@ def _target(value: Json, where: str, column: str, output_type: OutputType) -> Js
 
 
 def fold(parts: Mapping[str, Sequence[Item]]) -> tuple[dict[str, list[Item]], list[str]]:
-    """Each (input, target) once: the first of a file, and test before dev before train.
+    """Each (input, target) of a user once: the first of a file, and test before dev before train.
 
-    With given splits this drops from train what dev or test holds, so that nothing measured has
-    been learned from. Returns the parts in their order, and a note for each kind of drop.
+    Two users who ask the same ask about different things. With given splits this drops from train
+    what dev or test holds, whoever asks it, so that nothing measured has been learned from. Returns
+    the parts in their order, and a note for each kind of drop.
     """
     home: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str, str | None]] = set()
     kept: dict[str, list[Item]] = {name: [] for name in parts}
     dropped: Counter[tuple[str, str]] = Counter()
     for name in sorted(parts, key=("all", "test", "dev", "train").index):
         for item in parts[name]:
             key = (item.example.input, digest(item.example.target))
-            if key in home:
-                dropped[name, home[key]] += 1
+            own = (*key, item.example.user)
+            first = home.setdefault(key, name)
+            if first != name or own in seen:
+                dropped[name, first] += 1
             else:
-                home[key] = name
+                seen.add(own)
                 kept[name].append(item)
     notes = []
     for (name, other), number in dropped.items():

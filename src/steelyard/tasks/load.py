@@ -57,10 +57,19 @@ def load_spec(spec: TaskSpec) -> Task:
         notes=(*spec.notes, *notes),
         path=spec.path.absolute(),
         knowledge=knowledge,
+        instructions=spec.instructions,
+        search=spec.search,
     )
 
 
-def _read(spec: TaskSpec) -> tuple[dict[str, list[Item]], list[str]]:
+def read_items(spec: TaskSpec) -> dict[str, list[Item]]:
+    """Every row of the data files, repeats among them: by split, or "all" where they are to be
+    split. Ids are as the rows have them.
+
+    Raises:
+        TaskError: a column that the task file names is not there.
+        DataError: a row that cannot be read.
+    """
     template = input_template(spec.data_table, spec.data.input)
     parts: dict[str, list[Item]] = {}
     numbers = itertools.count(1)
@@ -70,7 +79,11 @@ def _read(spec: TaskSpec) -> tuple[dict[str, list[Item]], list[str]]:
             rows = read_rows(file)
             check_columns(spec, template, rows, file)
             parts[name] += [to_item(row, next(numbers), spec, template) for row in rows]
-    parts, notes = fold(parts)
+    return parts
+
+
+def _read(spec: TaskSpec) -> tuple[dict[str, list[Item]], list[str]]:
+    parts, notes = fold(read_items(spec))
     parts, more = give_ids(parts, spec.data.id)
     return parts, notes + more
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from steelyard.core import SPLITS, Limits, ModelSpec
-from steelyard.errors import TaskError, unknown
+from steelyard.core import SPLITS, Limits, ModelSpec, Search
+from steelyard.errors import TaskError, nearest, unknown
 from steelyard.tasks.knowledge import KEYS as KNOWLEDGE_KEYS
 from steelyard.tasks.knowledge import KnowledgeSpec, parse_knowledge
 from steelyard.tasks.toml_table import Table
@@ -35,13 +35,17 @@ DEFAULT_SCORERS: dict[OutputType, str] = {
 _PYTHON_SCORER = re.compile(r"python:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 _KEYS: dict[str, tuple[str, ...]] = {
-    "": ("name", "instruction", "data", "output", "knowledge", "score", "models", "limits"),
+    "": (
+        *("name", "instruction", "instructions"),
+        *("data", "output", "knowledge", "search", "score", "models", "limits"),
+    ),
     "data": (
         *("files", "train", "dev", "test", "input", "target"),
         *("group", "user", "time", "id", "split", "seed"),
     ),
     "output": ("type", "schema"),
     "knowledge": KNOWLEDGE_KEYS,
+    "search": ("examples", "reflection"),
     "score": ("scorer", "tolerance"),
     "models": ("base", "usd_per_machine_hour"),
     "limits": ("minutes", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
@@ -88,6 +92,8 @@ class TaskSpec:
     limits: Limits
     knowledge: KnowledgeSpec
     knowledge_table: Table
+    instructions: tuple[str, ...] = ()
+    search: Search = Search()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -121,8 +127,8 @@ def parse_task(path: Path, text: str) -> TaskSpec:
     top = Table.parse(path, text)
     top.known_only(_KEYS[""], _KEYS)
     data, output, score, limits = (top.table(key) for key in ("data", "output", "score", "limits"))
-    knowledge = top.table("knowledge")
-    for table in (data, output, knowledge, score, limits):
+    knowledge, search = top.table("knowledge"), top.table("search")
+    for table in (data, output, knowledge, search, score, limits):
         table.known_only(_KEYS[table.at[0]], _KEYS)
     name = top.required("name", "tickets")
     instruction = top.required("instruction", "Name the intent of the ticket.").strip()
@@ -133,7 +139,7 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         raise output.error(
             "schema", f'is for type = "json", and the type is "{output_type}". Remove one of them.'
         )
-    models, notes = _models(top.table("models"))
+    models, reflection, notes = _models(top.table("models"), search)
     tolerance = score.number("tolerance", high=1.0)
     hourly = top.table("models").number("usd_per_machine_hour")
     return TaskSpec(
@@ -151,6 +157,8 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         limits=_limits(limits),
         knowledge=parse_knowledge(knowledge, output_type, has_users="user" in data.values),
         knowledge_table=knowledge,
+        instructions=_variants(top, instruction),
+        search=Search(search.switch("examples"), reflection),
         notes=notes,
     )
 
@@ -230,7 +238,23 @@ def _scorer(score: Table, output_type: OutputType) -> str:
     return name
 
 
-def _models(models: Table) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+def _variants(top: Table, instruction: str) -> tuple[str, ...]:
+    """Other wordings of the instruction, each to be weighed beside it."""
+    listed = top.strings("instructions", '["Which queue is it for?"]') or ()
+    variants = tuple(text.strip() for text in listed)
+    if len({instruction, *variants}) <= len(variants):
+        raise top.error(
+            "instructions",
+            "repeats the instruction or itself. Expected other wordings, as the instruction is "
+            "weighed anyway. Remove the repeats.",
+        )
+    return variants
+
+
+def _models(
+    models: Table, search: Table
+) -> tuple[tuple[ModelSpec, ...], ModelSpec | None, tuple[str, ...]]:
+    """The models to weigh, and the one that reflects on their answers."""
     tables = {
         key: models.table(key)
         for key, value in models.values.items()
@@ -239,13 +263,22 @@ def _models(models: Table) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
     models.known_only((*_KEYS["models"], *tables), _KEYS)
     remote = {name: _remote(table) for name, table in tables.items()}
     base = models.strings("base", '["default"]') or ("default",)
+    reflection = search.string("reflection", "the name of a [models.NAME] table")
+    if reflection is not None and reflection not in remote:
+        raise search.error(
+            "reflection",
+            f"is {shown(reflection)}, and there is no table [models.{reflection}]. Expected the "
+            "name of one, as the instruction is rewritten by a model behind a URL. Add it."
+            + nearest(reflection, remote),
+        )
     notes = tuple(
         f"[models.{name}] is not in [models] base, so it is not weighed."
         for name in remote
-        if name not in base
+        if name not in base and name != reflection
     )
     local = models.file.parent
-    return tuple(remote.get(n) or ModelSpec(n, _source(local, n)) for n in base), notes
+    specs = tuple(remote.get(n) or ModelSpec(n, _source(local, n)) for n in base)
+    return specs, None if reflection is None else remote[reflection], notes
 
 
 def _source(folder: Path, name: str) -> str:

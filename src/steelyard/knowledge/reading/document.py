@@ -9,6 +9,17 @@ from typing import NamedTuple
 
 from steelyard.core import Json
 
+TITLE_CHARACTERS = 300  # Source: ours
+
+
+def title_of(path: str) -> str:
+    """The title of a document that has none of its own: the name of its file.
+
+    >>> title_of("handbook/fees.md")
+    'fees'
+    """
+    return Path(path).stem[:TITLE_CHARACTERS]
+
 
 class Heading(NamedTuple):
     """A heading: `text[start:]` of its document begins with `title`. Level 1 is the highest."""

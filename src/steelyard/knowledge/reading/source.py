@@ -12,11 +12,16 @@ from typing import Any
 
 from steelyard.core import Json
 from steelyard.errors import DataError
-from steelyard.knowledge.reading.document import Document, Heading, ReadingLimits
+from steelyard.knowledge.reading.document import (
+    TITLE_CHARACTERS,
+    Document,
+    Heading,
+    ReadingLimits,
+    title_of,
+)
 from steelyard.tasks.dates import iso_time
 
 MOST_HEADINGS = 10_000  # Source: ours; more than any book has, and they are held in memory
-TITLE_CHARACTERS = 300  # Source: ours
 _YEAR_OR_MONTH = re.compile(r"(\d{4})(?:-(\d\d))?")
 # One character for one, so that no offset moves: line ends first, then what text may not hold.
 _UNWANTED = {c: " " for c in range(32) if chr(c) not in "\t\n"} | {11: "\n", 12: "\n", 127: " "}
@@ -68,7 +73,7 @@ class Source:
                 known[name] = one_line(str(value))
             else:
                 metadata[key] = value
-        first = headings[0].title if headings else Path(self.id).stem
+        first = headings[0].title if headings else title_of(self.id)
         title = known["title"] or first
         for name, last_day in (("valid_from", False), ("valid_to", True)):
             if known[name] is not None:
