@@ -38,7 +38,7 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot lora full tapt+lora distil shuffled-shot",
+            "nearest-shot searched-shot lora full tapt+lora distil shuffled-shot",
         ),
         (
             JSON,
@@ -67,8 +67,9 @@ def test_a_recipe_is_a_value_on_the_axes():
     )
     assert table["nearest-shot"].context == Context(examples="nearest", num_examples=SHOTS["label"])
     assert table["lora"].weights == Weights("lora")
-    assert table["full"].weights == Weights("full")
-    assert table["lora"].context == table["full"].context == Context(describe_output=False)
+    whole = presets(LABEL, every=True)["full"]
+    assert whole.weights == Weights("full")
+    assert table["lora"].context == whole.context == Context(describe_output=False)
     assert presets(JSON)["few-shot"].context.num_examples == SHOTS["json"]
     assert presets(JSON)["lora+constrained"].decoding == Decoding("constrained")
     assert presets(TEXT)["few-shot"].decoding == Decoding("free")
