@@ -332,32 +332,29 @@ def nothing(seed: int, num_train: int = 200) -> Files:
 
 PEOPLE = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Jack", "Kate")
 PEOPLE += ("Leo", "Mary", "Nina", "Oscar", "Paul", "Rosa", "Sam", "Tom", "Vera", "Walter")
-JOBS = ("baker", "nurse", "pilot", "teacher", "farmer", "lawyer", "painter", "singer", "writer")
 TOWNS = ("Rome", "Paris", "London", "Berlin", "Madrid", "Vienna", "Dublin", "Oslo", "Lisbon")
-TOWNS += ("Athens", "Boston", "Chicago", "Tokyo", "Sydney", "Cairo", "Moscow", "Prague")
-TOWNS += ("Warsaw", "Geneva", "Toronto", "Milan", "Naples", "Lyon", "Munich", "Hamburg")
-NUM_KNOWN = 10
+TOWNS += ("Athens", "Boston", "Chicago", "Tokyo", "Sydney", "Cairo", "Moscow", "Prague", "Warsaw")
+TOWNS += ("Geneva", "Toronto", "Milan", "Naples", "Lyon", "Munich", "Hamburg", "Seville")
+NUM_SHOWN = 10
 
 
-def knows_already(seed: int, num_asked: int = 100) -> Files:
+def knows_already(seed: int, num_asked: int = 150) -> Files:
     """Where somebody lives, asked right after saying it: nothing to learn and nothing to look up.
 
     Ten examples show the form of an answer; their towns are in no other answer.
     """
     rng = random.Random(f"knows_already:{seed}")
     towns = rng.sample(TOWNS, len(TOWNS))
-    shown, asked = towns[:NUM_KNOWN], towns[NUM_KNOWN:]
-    people = list(itertools.product(PEOPLE, JOBS, asked))
-    drawn = [(rng.choice(PEOPLE), rng.choice(JOBS), town) for town in shown]
-    drawn += rng.sample(people, 2 * num_asked)
+    drawn = [(rng.choice(PEOPLE), town) for town in towns[:NUM_SHOWN]]
+    drawn += rng.sample(list(itertools.product(PEOPLE, towns[NUM_SHOWN:])), 2 * num_asked)
     rows = [
         {
-            "text": f"{name} is a {job} and lives in {town}. Where does {name} live?",
+            "text": f"{name} lives in {town}. Where does {name} live?",
             "target": [f"{name} lives in {town}.", town],
         }
-        for name, job, town in drawn
+        for name, town in drawn
     ]
-    splits = _take(rows, {"train": NUM_KNOWN, "dev": num_asked, "test": num_asked})
+    splits = _take(rows, {"train": NUM_SHOWN, "dev": num_asked, "test": num_asked})
     return _task("knows_already", "Answer the question.", splits, output="text")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,13 +181,79 @@ def test_twins_are_equally_skilled_and_majority_is_not() -> None:
     assert means["majority"] == pytest.approx(0.25, abs=0.03)
 
 
-@pytest.mark.parametrize(
-    ("name", "outcome"), [("knowledge", "chosen"), ("moving", "chosen"), ("nothing", "nothing_works")]
-)
-def test_a_small_world_comes_out_right_with_the_fake(
-    name: str, outcome: str, tmp_path: Path
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The small world of moving facts, weighed with the fake: it copies, and reads no passages."""
+    folder = tmp_path_factory.mktemp("moved")
+    return worlds.weighed("moving", 0, folder, model="fake", small=True)
+
+
+def test_nothing_works_on_random_labels_and_that_is_right(tmp_path: Path) -> None:
+    seen = worlds.weighed("nothing", 0, tmp_path, model="fake", small=True)
+    row = worlds.row_of("nothing", seen, 0.52)
+    assert (row["outcome"], row["wrong"], row["told"]) == ("nothing_works", [], None)
+    assert set(row["dev"]) >= {"majority", "tfidf", "zero-shot", "nearest-shot", "lora"}
+    majority = f"{row['dev']['majority']:.3f}"
+    assert worlds.line_of(row) == [
+        *("nothing", "0", "nothing_works", "", "", "", majority, "nothing works", "right", "0.5")
+    ]
+
+
+def test_stale_answers_are_those_of_changed_facts_that_say_what_was_right_before(
+    moved: Any,
 ) -> None:
-    seen = worlds.weighed(name, 0, tmp_path, model="fake", small=True)
-    row = worlds.row_of(name, seen, 0.5)
-    assert row["outcome"] == outcome
-    assert row["wrong"] == []
+    answers = build_tfidf(Recipe("tfidf", "tfidf"), moved.task).answer_many(
+        [Query.of(example) for example in moved.task.dev]
+    )
+    pairs = list(zip(answers, moved.task.dev, strict=True))
+    by_hand = sum(answer.value == example.metadata["outdated"] for answer, example in pairs)
+    stale = worlds.stale_answers(moved)
+    assert stale["tfidf"] == by_hand > 0
+    assert stale["majority"] <= 1
+    assert f"tfidf {by_hand}" in worlds.tell_stale(moved)
+
+
+def judged(seen: Any, chosen: str | None, dev: dict[str, float] | None = None) -> Any:
+    """The same as seen, had this been chosen, and these been the scores."""
+    recipes = [
+        replace(report, dev=replace(report.dev, score=(dev or {}).get(report.name, 0.0)))
+        for report in seen.verdict.recipes
+    ]
+    return replace(seen, verdict=replace(seen.verdict, chosen=chosen, recipes=tuple(recipes)))
+
+
+def test_passages_must_be_chosen_and_nobody_may_know_the_facts_without_them(moved: Any) -> None:
+    assert worlds.wrong_knowledge(judged(moved, "rag", {"rag": 0.5})) == []
+    for other in ("lora", None):
+        assert worlds.wrong_knowledge(judged(moved, other)) == ["what is chosen has no passages"]
+    [told] = worlds.wrong_knowledge(judged(moved, "rag", {"lora": 0.06}))
+    assert told == "lora has no passages and scores 0.060 on dev"
+
+
+def test_passages_must_give_no_more_stale_answers_than_weights(
+    moved: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for num_rag, expected in ((1, []), (3, ["what is chosen gives more stale answers than weights"])):
+        counts = {"rag": num_rag, "lora": 2}
+        monkeypatch.setattr(worlds, "stale_answers", lambda _, counts=counts: counts)
+        assert worlds.wrong_moving(judged(moved, "rag")) == expected
+
+
+def test_weights_must_be_chosen_for_a_convention_and_the_plain_prompt_for_what_is_known(
+    moved: Any,
+) -> None:
+    assert worlds.wrong_convention(judged(moved, "lora")) == []
+    assert worlds.wrong_convention(judged(moved, "few-shot")) == ["what is chosen has no weights"]
+    assert worlds.wrong_knows_already(judged(moved, "zero-shot")) == []
+    assert worlds.wrong_knows_already(judged(moved, None)) == ["the plain prompt is not chosen"]
+
+
+def test_equal_recipes_score_the_same_under_both_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worlds, "NUM_STUDIES", 20)
+    seen = worlds.weighed("twins", 0, tmp_path, model="fake", small=True)
+    assert {"zero-shot@one", "zero-shot@two", "few-shot@one", "few-shot@two"} <= set(seen.recipes)
+    assert worlds.wrong_twins(seen) == []
+    other = judged(seen, None, {"few-shot@one": 0.5, "few-shot@two": 0.49})
+    assert worlds.wrong_twins(other) == ["few-shot scores 0.5 and 0.49"]
