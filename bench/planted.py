@@ -40,10 +40,7 @@ def write(files: Mapping[str, str], folder: Path) -> Path:
 def _task(  # the same for all worlds, but for what stands here
     name: str, instruction: str, splits: Mapping[str, Sequence[Row]], *, output: str, more: str = ""
 ) -> Files:
-    files = {
-        f"{split}.jsonl": _lines(rows)
-        for split, rows in splits.items()
-    }
+    files = {f"{split}.jsonl": _lines(rows) for split, rows in splits.items()}
     columns = [key for key in ("group", "time") if key in splits["train"][0]]
     lines = [
         f'name = "{name}"',
@@ -70,9 +67,7 @@ def _take(rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[str, list[Row]]
     """The rows in a row: the first for train, then dev, then test."""
     ends = list(itertools.accumulate(sizes.values(), initial=0))
     return {
-        split: [
-            {"id": f"{split}-{number}", **row} for number, row in enumerate(rows[start:end])
-        ]
+        split: [{"id": f"{split}-{number}", **row} for number, row in enumerate(rows[start:end])]
         for split, (start, end) in zip(sizes, itertools.pairwise(ends), strict=True)
     }
 
@@ -273,49 +268,48 @@ def _dated(rng: random.Random, fact: tuple[Place, int], now: Place, ask: int, si
 # ---------------------------------------------------------------- labels
 
 CODES = ("amber", "plum", "slate", "teal")
+LETTERS = "ABDFHKLMPRTW"
 THINGS = ("lamp", "chair", "desk", "shelf", "rug", "mirror", "clock", "vase", "sofa", "stool")
-THINGS += ("curtain", "pillow")
-OWNERS = ("the", "my", "our", "that", "this", "her")
-LOOKS = ("", "", "new ", "old ", "blue ", "large ", "second ")
-JOINS = (", ", " and ", " and also ", " as well as ", ", then ", " plus ")
+LOOKS = ("", "new ", "old ", "blue ", "large ", "small ")
 MESSAGES = (
-    "I am writing about {things}.",
-    "Please look at {things}.",
-    "There is trouble with {things}. Can you help?",
-    "Good morning, what about {things}?",
-    "We have a question about {things}, thank you.",
-    "Still waiting for news of {things}.",
+    "Article {number}, a {look}{thing}, has come too late.",
+    "We ordered the {look}{thing} {number} and it does not fit.",
+    "Where is my {look}{thing}? Its number is {number}.",
+    "{number}: the {look}{thing} came broken.",
+    "Can I give the {look}{thing} {number} back?",
+    "Please send another {look}{thing} {number}, thank you.",
 )
 
 
-def _message(rng: random.Random) -> tuple[str, str]:
-    """A customer's message about three things, and the one that it names first."""
-    things = rng.sample(THINGS, 3)
-    named = [f"{rng.choice(OWNERS)} {rng.choice(LOOKS)}{thing}" for thing in things]
-    joined = named[0] + "".join(rng.choice(JOINS) + one for one in named[1:])
-    return rng.choice(MESSAGES).format(things=joined), things[0]
-
-
 def _messages(rng: random.Random, count: int) -> list[tuple[str, str]]:
-    """Different messages."""
-    found: dict[str, str] = {}
-    while len(found) < count:
-        text, first = _message(rng)
-        found.setdefault(text, first)
-    return list(found.items())
+    """Messages about articles, each with the letter that its article's number begins with.
+
+    No number comes twice.
+    """
+    digits = rng.sample(range(1000, 10_000), count)
+    letters = [rng.choice(LETTERS) for _ in range(count)]
+    return [
+        (
+            rng.choice(MESSAGES).format(
+                number=f"{letter}{number}", look=rng.choice(LOOKS), thing=rng.choice(THINGS)
+            ),
+            letter,
+        )
+        for letter, number in zip(letters, digits, strict=True)
+    ]
 
 
 def convention(seed: int, num_train: int = 500) -> Files:
-    """A message belongs to the desk of the thing that it names first; who has what is arbitrary.
+    """The letter of an article's number says which desk it belongs to; who has what is arbitrary.
 
-    All three things of a message stand in it alike: only their order says which counts.
+    Every number is a word of its own, so that words seen before say nothing.
     """
     rng = random.Random(f"convention:{seed}")
-    shuffled = rng.sample(THINGS, len(THINGS))
-    desk = {thing: CODES[place % len(CODES)] for place, thing in enumerate(shuffled)}
-    sizes = {"train": num_train, "dev": num_train // 3, "test": num_train // 2}
+    shuffled = rng.sample(LETTERS, len(LETTERS))
+    desk = {letter: CODES[place % len(CODES)] for place, letter in enumerate(shuffled)}
+    sizes = {"train": num_train, "dev": num_train // 3, "test": num_train // 3}
     messages = _messages(rng, sum(sizes.values()))
-    rows = [{"text": text, "target": desk[first]} for text, first in messages]
+    rows = [{"text": text, "target": desk[letter]} for text, letter in messages]
     return _task("convention", ABOUT_DESKS, _take(rows, sizes), output="label")
 
 

@@ -40,7 +40,7 @@ from steelyard.tasks import load_task
 CLOSED_BOOK = 0.05  # an invented fact is not guessed more often than this. Source: ours
 WINNERS = 0.05  # twins may be told apart as often as this
 NUM_STUDIES, STUDY_EXAMPLES = 400, 100  # of twins, simulated
-# One or two of a kind, beside the controls: what a world needs is that none of its rivals is absent.
+# One or two of a kind, beside the controls: of no world's rivals may one be absent.
 RECIPES = ("few-shot", "nearest-shot", "lora", "head", "rag", "rag+shots", "lora+rag")
 TWINS = planted.TWINS
 TOLERANCE, CONFIDENCE = 0.02, 0.95
@@ -175,9 +175,7 @@ def twin_winners(num_studies: int, num_examples: int, *, seed: int, edge: float 
     winners = 0
     for study in range(num_studies):
         dev, test = (_candidates(rng, num_examples, edge) for _ in range(2))
-        decision = decide(
-            dev, _groups(dev), tolerance=TOLERANCE, confidence=CONFIDENCE, seed=study
-        )
+        decision = decide(dev, _groups(dev), tolerance=TOLERANCE, confidence=CONFIDENCE, seed=study)
         other = next(name for name in TWINS if name != decision.best)
         shown = decision.standings[other] == "worse"
         if decision.outcome == "cannot_tell":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +31,7 @@ NAMES = ("knowledge", "convention", "knows_already", "nothing", "moving")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
     """Every world of seed 0 in full, as the product reads it."""
     return {
-        name: load_task(
-            planted.write(getattr(planted, name)(0), tmp_path_factory.mktemp(name))
-        )
+        name: load_task(planted.write(getattr(planted, name)(0), tmp_path_factory.mktemp(name)))
         for name in NAMES
     }
 
@@ -88,19 +87,22 @@ def test_each_fact_stands_in_the_document_named_as_evidence_and_in_no_other() ->
 # ---------------------------------------------------------------- labels
 
 
-def test_the_first_thing_decides_the_desk_and_words_alone_do_not(tasks: dict[str, Task]) -> None:
+def test_the_letter_of_an_article_decides_the_desk_and_no_number_comes_twice(
+    tasks: dict[str, Task],
+) -> None:
     task = tasks["convention"]
-    assert len(task.train) == 500
-    desk: dict[str, set[str]] = {}
-    by_things: dict[frozenset[str], set[str]] = {}
+    assert [len(task.train), len(task.dev), len(task.test)] == [500, 166, 166]
+    desks: dict[str, set[str]] = {}
+    numbers = []
     for example in (*task.train, *task.dev, *task.test):
-        things = sorted(planted.THINGS, key=lambda t: example.input.find(t) % 1000)[:3]
-        desk.setdefault(things[0], set()).add(example.target)
-        by_things.setdefault(frozenset(things), set()).add(example.target)
-    assert set(desk) == set(planted.THINGS)
-    assert all(len(found) == 1 for found in desk.values())
-    assert Counter(next(iter(found)) for found in desk.values()) == dict.fromkeys(planted.CODES, 3)
-    assert sum(len(found) > 1 for found in by_things.values()) > len(by_things) / 2
+        [(letter, number)] = re.findall(r"\b([A-Z])(\d{4})\b", example.input)
+        desks.setdefault(letter, set()).add(example.target)
+        numbers.append(number)
+    assert len(set(numbers)) == len(numbers)
+    assert set(desks) == set(planted.LETTERS)
+    counts = Counter(desk for found in desks.values() for desk in found)
+    assert counts == dict.fromkeys(planted.CODES, 3)
+    assert planted.convention(1)["train.jsonl"] != planted.convention(0)["train.jsonl"]
 
 
 def test_a_bag_of_words_does_not_learn_the_convention(tasks: dict[str, Task]) -> None:
@@ -109,7 +111,7 @@ def test_a_bag_of_words_does_not_learn_the_convention(tasks: dict[str, Task]) ->
         [Query.of(example) for example in task.dev]
     )
     right = sum(a.value == e.target for a, e in zip(answers, task.dev, strict=True))
-    assert right / len(task.dev) < 0.6
+    assert right / len(task.dev) < 0.4
 
 
 def test_labels_of_nothing_follow_neither_words_nor_order(tasks: dict[str, Task]) -> None:
@@ -233,7 +235,10 @@ def test_passages_must_be_chosen_and_nobody_may_know_the_facts_without_them(move
 def test_passages_must_give_no_more_stale_answers_than_weights(
     moved: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for num_rag, expected in ((1, []), (3, ["what is chosen gives more stale answers than weights"])):
+    for num_rag, expected in (
+        (1, []),
+        (3, ["what is chosen gives more stale answers than weights"]),
+    ):
         counts = {"rag": num_rag, "lora": 2}
         monkeypatch.setattr(worlds, "stale_answers", lambda _, counts=counts: counts)
         assert worlds.wrong_moving(judged(moved, "rag")) == expected
