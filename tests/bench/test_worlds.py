@@ -171,8 +171,8 @@ def test_a_third_of_the_facts_change_and_documents_hold_what_was_right_when(
 
 
 def test_a_twin_is_rarely_told_apart_and_a_better_one_is() -> None:
-    assert worlds.twin_winners(30, 60, seed=0) <= 0.1
-    assert worlds.twin_winners(30, 60, seed=0, edge=0.3) >= 0.9
+    assert worlds.twin_winners(20, 60, seed=0) <= 0.1
+    assert worlds.twin_winners(20, 60, seed=0, edge=0.3) >= 0.9
 
 
 def test_twins_are_equally_skilled_and_majority_is_not() -> None:
@@ -191,13 +191,13 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_nothing_works_on_random_labels_and_that_is_right(tmp_path: Path) -> None:
-    seen = worlds.weighed("nothing", 0, tmp_path, model="fake", small=True)
+    seen = worlds.weighed("nothing", 1, tmp_path, model="fake", small=True)
     row = worlds.row_of("nothing", seen, 0.52)
     assert (row["outcome"], row["wrong"], row["told"]) == ("nothing_works", [], None)
     assert set(row["dev"]) >= {"majority", "tfidf", "zero-shot", "nearest-shot", "lora"}
     majority = f"{row['dev']['majority']:.3f}"
     assert worlds.line_of(row) == [
-        *("nothing", "0", "nothing_works", "", "", "", majority, "nothing works", "right", "0.5")
+        *("nothing", "1", "nothing_works", "", "", "", majority, "nothing works", "right", "0.5")
     ]
 
 
@@ -256,7 +256,8 @@ def test_weights_must_be_chosen_for_a_convention_and_the_plain_prompt_for_what_i
 def test_equal_recipes_score_the_same_under_both_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worlds, "NUM_STUDIES", 20)
+    monkeypatch.setattr(worlds, "NUM_STUDIES", 10)
+    monkeypatch.setattr(worlds, "STUDY_EXAMPLES", 40)
     seen = worlds.weighed("twins", 0, tmp_path, model="fake", small=True)
     assert {"zero-shot@one", "zero-shot@two", "few-shot@one", "few-shot@two"} <= set(seen.recipes)
     assert worlds.wrong_twins(seen) == []
