@@ -199,12 +199,12 @@ def _why_chosen(task: Task, decision: Decision, name: str) -> str:
     if decision.standings[name] == "within":
         return (
             f"On dev the best, {decision.best}, is {gap} higher, which is within the tolerance "
-            f"of {task.tolerance:g}, and {name} costs less."
+            f"of {task.tolerance:g}, and {name} costs no more."
         )
     if decision.standings[name] == "open":
         return (
             f"On dev nothing is shown to beat it: the best, {decision.best}, is {gap} higher, "
-            f"which may be chance, and {name} costs less."
+            f"which may be chance, and {name} costs no more."
         )
     return (
         f"On dev {decision.best} is {gap} higher, and is ruled out by the task's limits; {name} "
