@@ -73,7 +73,9 @@ class Bench:
         """The mean score of a line; what it took and its curve are recorded."""
         started = time.perf_counter()
         home = self.home
-        shop = Workshop(home.database, home.artefacts, home.jobs, self.seed, lookup)
+        shop = Workshop(
+            home.database, home.artefacts, home.jobs, self.seed, Grader.of(self.task).grade, lookup
+        )
         built = build(line.recipe, self.task, shop)
         system: Any = built.system
         if line.served is not None:

@@ -14,6 +14,7 @@ from fake_tasks import WORDS, example, make_task, recipe, rows_of
 from steelyard.core import Context, Decoding, Knowledge, Output, Preference, Task, Weights
 from steelyard.errors import TrainingError
 from steelyard.knowledge.fake import WordIndex
+from steelyard.measure.grading import Grader
 from steelyard.models import Generation, LabelChoice, Prompt
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes import Lookup, Workshop, build, presets
@@ -36,7 +37,13 @@ BARE = Context(describe_output=False)
 @pytest.fixture
 def workshop(tmp_path: Path) -> Iterator[Workshop]:
     database = Database(tmp_path / "steelyard.db")
-    yield Workshop(database, Artefacts(tmp_path / "artefacts"), tmp_path / "jobs", seed=0)
+    yield Workshop(
+        database,
+        Artefacts(tmp_path / "artefacts"),
+        tmp_path / "jobs",
+        seed=0,
+        grade=Grader.of(TASK).grade,
+    )
     database.close()
 
 
