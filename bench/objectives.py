@@ -33,9 +33,8 @@ import steelyard.models  # noqa: F401  before torch: it settles how threads wait
 
 # isort: split
 
-import planted
-
 import paraphrases
+import planted
 import rounds
 from steelyard.core import Context, Decoding, Json, Preference, Query, Recipe, Task, Weights
 from steelyard.lifecycle.home import open_home
@@ -73,7 +72,9 @@ class Bench:
         """The mean score of a line; what it took and its curve are recorded."""
         started = time.perf_counter()
         home = self.home
-        shop = Workshop(home.database, home.artefacts, home.jobs, self.seed, lookup)
+        shop = Workshop(
+            home.database, home.artefacts, home.jobs, self.seed, Grader.of(self.task).grade, lookup
+        )
         built = build(line.recipe, self.task, shop)
         system: Any = built.system
         if line.served is not None:

@@ -38,18 +38,20 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot searched-shot lora full tapt+lora distil shuffled-shot",
+            "nearest-shot searched-shot searched-shot+calibrated lora full tapt+lora distil "
+            "shuffled-shot",
         ),
         (
             JSON,
             "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
-            "nearest-shot nearest-shot+constrained lora lora+constrained full full+constrained "
+            "nearest-shot nearest-shot+constrained searched-shot searched-shot+constrained "
+            "lora lora+constrained full full+constrained "
             "tapt+lora tapt+lora+constrained distil distil+constrained shuffled-shot",
         ),
         (
             TEXT,
-            "majority tfidf zero-shot few-shot nearest-shot lora full tapt+lora distil "
-            "shuffled-shot",
+            "majority tfidf zero-shot few-shot nearest-shot searched-shot lora full tapt+lora "
+            "distil shuffled-shot",
         ),
     ],
 )
@@ -85,7 +87,8 @@ def test_documents_and_users_bring_recipes_where_there_are_any():
     plain = set(presets(TEXT))
     assert {"rag", "history", "oracle-passages", "random-passages"} & plain == set()
     found = presets(replace(TEXT, knowledge=documents))
-    assert set(found) - plain == {"rag", "rag+shots", "lora+rag", "cpt+lora", "random-passages"}
+    more = {"rag", "rag+shots", "rag+sections", "lora+rag", "cpt+lora", "random-passages"}
+    assert set(found) - plain == more
     assert found["rag"].context == Context(passages=PASSAGES)
     assert found["lora+rag"].context == Context(describe_output=False, passages=PASSAGES)
     assert found["lora+rag"].weights == Weights("lora")
@@ -148,7 +151,7 @@ def test_a_search_for_examples_is_weighed_when_it_is_asked_for():
     searched = Context(examples="searched", num_examples=SHOTS["label"])
     assert asked["searched-shot"].context == searched
     assert "searched-shot+calibrated" in asked
-    assert [r.name for r in select(LABEL, ["searched-shot"])][-1] == "searched-shot"
+    assert [r.name for r in select(LABEL, ["searched-shot"])] == [*CONTROLS, "searched-shot"]
 
 
 def test_a_reflection_model_brings_gepa():
@@ -165,9 +168,12 @@ def test_sections_are_for_long_texts_with_documents_or_by_name():
     assert "rag+sections" not in {r.name for r in select(known)}
     [sections] = [r for r in select(long) if r.name == "rag+sections"]
     assert sections == Recipe(
-        "rag+sections", context=Context(passages=PASSAGES), decoding=Decoding("sections")
+        "rag+sections",
+        model="fake",
+        context=Context(passages=PASSAGES),
+        decoding=Decoding("sections"),
     )
-    assert [r.name for r in select(known, ["rag+sections"])][-1] == "rag+sections"
+    assert [r.name for r in select(known, ["rag+sections"])] == [*CONTROLS, "rag+sections"]
     without = replace(long, knowledge=Knowledge())
     assert "rag+sections" not in presets(without)
 
