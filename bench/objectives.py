@@ -7,8 +7,9 @@
 facts         invented facts, asked about places that no training question was about: told in one
               document, in 3 and in 10 ways before learning to answer; retrieved; and learning to
               answer with passages and near misses, with the right passage alone, and with none.
-distil        the base with eight nearest examples and the list of labels teaches itself without.
-preferences   labels, then pairs (the label, another one) that the model had not seen.
+distil        the base with nearest examples and the list of labels teaches itself without; 20
+              labels of banking77.
+preferences   the same labels, then pairs (the label, another one) that the model had not seen.
 
 Each row is a recipe trained as it says, and measured on dev and test together. `picked` is how
 often the right answer is the likeliest of those to all questions of its kind: multiple choice, as
@@ -196,11 +197,14 @@ def picked(system: Any, task: Task) -> float:
 
 
 def banking(args: argparse.Namespace, folder: Path) -> Task:
-    """Some rows of banking77, drawn with the seed; every label has at least one in train."""
+    """Rows of some labels of banking77; labels and rows are drawn with the seed."""
     rng = random.Random(args.seed)
+    labels: list[str] = []
     for split, count in (("train", args.rows), ("dev", args.measured)):
         file = args.data / "banking77" / f"{'train' if split == 'train' else 'test'}.jsonl"
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        labels = labels or rng.sample(sorted({row["label"] for row in rows}), args.labels)
+        rows = [row for row in rows if row["label"] in labels]
         rng.shuffle(rows)
         parts = {split: rows[:count]}
         if split == "dev":
@@ -221,11 +225,13 @@ def distil(args: argparse.Namespace) -> list[Json]:
     with tempfile.TemporaryDirectory() as folder:
         task = banking(args, Path(folder))
         with bench(task, args.seed) as own:
-            teacher = Context(examples="nearest", num_examples=8)
+            teacher = Context(examples="nearest", num_examples=args.shots)
             learned = Weights("lora", epochs=args.epochs or 3, learn=("teacher",), teacher=teacher)
             student = Recipe("distil", context=BARE, weights=learned, decoding=Decoding("labels"))
             lookup = open_lookup(task, own.home, [student])
-            best = own.measure(Line("the teacher: 8 nearest examples", teacher_of(student)), lookup)
+            best = own.measure(
+                Line(f"the teacher: {args.shots} nearest examples", teacher_of(student)), lookup
+            )
             score = own.measure(Line("the student: the instruction alone", student), lookup)
             own.measure(Line("no weights, the instruction alone",
                              replace(student, weights=Weights())), lookup)  # fmt: skip
@@ -285,6 +291,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="10 for facts, 3 for the others")
     parser.add_argument("--copies", type=int, nargs="*", default=COPIES)
     parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--labels", type=int, default=20)
+    parser.add_argument("--shots", type=int, default=4)
     parser.add_argument("--measured", type=int, default=300)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--json", type=Path)
