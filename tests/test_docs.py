@@ -68,6 +68,7 @@ def test_every_key_of_the_documented_task_file_is_accepted(tmp_path: Path) -> No
     (tmp_path / "pairs.jsonl").write_text(
         '{"text": "someone", "chosen": {"name": "p"}, "rejected": {"name": null}}', encoding="utf-8"
     )
+    (tmp_path / "general.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 2, "utf-8")
     (tmp_path / "orders.jsonl").write_text('{"user": "u1", "text": "tea"}', encoding="utf-8")
     rows = "\n".join(
         f'{{"text": "person {i}", "output": {{"name": "p{i}"}}, "candidate_id": "c{i}", '

@@ -147,7 +147,8 @@ class Task:
     output, scorer, rows, splits, documents and records. `instructions` are variants of the
     instruction; like the models they belong to recipes, whose keys hold them. `notes` are
     sentences about what was inferred, folded or carved out. `unlabelled` inputs and `preferences`
-    are there to learn from, beside train.
+    are there to learn from, beside train; `retention` are files of what a trained model should not
+    forget.
     """
 
     name: str
@@ -169,6 +170,7 @@ class Task:
     search: Search = Search()
     unlabelled: tuple[str, ...] = ()
     preferences: tuple[Preference, ...] = ()
+    retention: tuple[Path, ...] = ()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""
@@ -280,7 +282,7 @@ class Context:
 
 Objective = Literal["documents", "inputs", "examples", "teacher", "preferences"]
 # Full weights learn at about a tenth of LoRA's rate: "LoRA Without Regret" (Schulman et al. 2025).
-LEARNING_RATES = {"none": 0.0, "lora": 1e-3, "qlora": 1e-3, "full": 1e-4}
+LEARNING_RATES = {"none": 0.0, "lora": 1e-3, "qlora": 1e-3, "full": 1e-4, "head": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,8 @@ class Weights:
     """What is learned, and how. The numbers are explained in docs/weights.md.
 
     `lora` trains low-rank updates of every linear layer, `qlora` does so on a base of four bits,
-    and `full` trains all there is. `rank_stabilised` scales an update by alpha / √rank instead of
+    and `full` trains all there is. `head` trains a classifier on features that stay as they are, to
+    which no number below applies. `rank_stabilised` scales an update by alpha / √rank instead of
     alpha / rank, and `dora` learns the length of each row of weights apart from its direction.
     `dropout` is the share of an update's input that is set to nought while it learns.
 
@@ -306,7 +309,7 @@ class Weights:
     may pass without a new best.
     """
 
-    method: Literal["none", "lora", "qlora", "full"] = "none"
+    method: Literal["none", "lora", "qlora", "full", "head"] = "none"
     rank: int = 16
     alpha: int = 32
     rank_stabilised: bool = False
@@ -331,8 +334,8 @@ class Weights:
         return LEARNING_RATES[self.method] if given is None else given
 
     def __str__(self) -> str:
-        if self.method == "none":
-            return "none"
+        if self.method in ("none", "head"):
+            return self.method
         kind = self.method + " rank-stabilised" * self.rank_stabilised + " DoRA" * self.dora
         size = "" if self.method == "full" else f" r={self.rank}"
         learned = "" if self.learn == ("examples",) else f", {' then '.join(self.learn)}"
@@ -379,6 +382,11 @@ class Recipe:
         """Its own context, and that of the teacher of its weights, if they have one."""
         teacher = self.weights.teacher
         return (self.context,) if teacher is None else (self.context, teacher)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether an embedder is needed: to look something up, or for the features of a head."""
+        return self.weights.method == "head" or any(one.embeds for one in self.contexts)
 
 
 # ---------------------------------------------------------------- something that answers
@@ -587,7 +595,8 @@ class RecipeReport:
     """One line of the league table. Tokens are means per example; `key` is the recipe's.
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
-    first of which is the one in this table; empty unless several were asked for.
+    first of which is the one in this table; empty unless several were asked for. `guards` says of
+    trained weights what they forgot and what small changes of inputs do to them.
     """
 
     name: str
@@ -611,6 +620,7 @@ class RecipeReport:
     learning_curve: Json = None
     key: str = ""
     seed_scores: tuple[float, ...] = ()
+    guards: Json = None
 
 
 @dataclass(frozen=True, slots=True)

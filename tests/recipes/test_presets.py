@@ -37,7 +37,7 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
     [
         (
             LABEL,
-            "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
+            "majority tfidf head zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
             "nearest-shot searched-shot searched-shot+calibrated lora full tapt+lora distil "
             "shuffled-shot",
         ),

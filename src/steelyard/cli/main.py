@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from steelyard.cli import ask, check, compare, knowledge, plan, report, weigh
+from steelyard.cli import ask, check, compare, export, knowledge, plan, report, weigh
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
@@ -28,6 +28,7 @@ app.command("ask")(ask.command)
 app.command("report")(report.command)
 app.command("plan")(plan.command)
 app.command("compare")(compare.command)
+app.command("export")(export.command)
 app.add_typer(knowledge.app, name="knowledge")
 
 

@@ -37,6 +37,9 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     console.print(Text(f"{verdict['task']}: {headline}", style=f"bold {COLOURS[outcome]}"))
     console.print(Padding(Text(verdict["reason"]), (0, 0, 1, 0)))
     console.print(league_table(verdict))
+    for recipe in verdict["recipes"]:
+        if guards := recipe.get("guards"):
+            console.print(Padding(Text(f"{recipe['name']}: {guards['sentence']}"), (1, 0, 0, 0)))
     for curve in verdict.get("curves", ()):
         console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
     if diagnostics := verdict.get("diagnostics", ()):

@@ -2,6 +2,7 @@
 
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
 from steelyard.lifecycle.checking import Audit, check
+from steelyard.lifecycle.exporting import Exported, export
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
@@ -11,10 +12,12 @@ from steelyard.lifecycle.weigh import weigh
 __all__ = [
     "DEFAULT_HOME",
     "Audit",
+    "Exported",
     "Files",
     "Home",
     "check",
     "chosen_system",
+    "export",
     "find_verdict",
     "json_text",
     "learn",

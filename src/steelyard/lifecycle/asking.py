@@ -35,6 +35,15 @@ def chosen_system(task: Task, home: Home) -> Chosen:
             f"{task.name}: its verdict is that nothing works, so there is no system to ask; "
             "add examples or another base model, and weigh again"
         )
+    return Chosen(system_named(task, home, verdict, name), verdict)
+
+
+def system_named(task: Task, home: Home, verdict: Json, name: str) -> System:
+    """Build the recipe that a verdict weighed under a name.
+
+    Raises:
+        InputError: the task gives no such recipe any more.
+    """
     recipe = _recipe(task, verdict, name)
     lookup = open_lookup(task, home, [recipe])
     workshop = Workshop(
@@ -45,7 +54,7 @@ def chosen_system(task: Task, home: Home) -> Chosen:
         Grader.of(task).grade,
         lookup,
     )
-    return Chosen(build(recipe, task, workshop).system, verdict)
+    return build(recipe, task, workshop).system
 
 
 def _recipe(task: Task, verdict: Json, name: str) -> Recipe:

@@ -50,6 +50,7 @@ from steelyard.lifecycle.charts import (
     table,
 )
 from steelyard.lifecycle.explained import explained_section
+from steelyard.lifecycle.guards_section import guards_section
 
 Json = Any
 Verdict = Mapping[str, Any]
@@ -678,6 +679,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("amounts", "How much is enough", amounts_section),
     ("explained", "What explains it", explained_section),
     ("learning", "Learning curves", _learning),
+    ("guards", "What training may have spoilt", guards_section),
     ("examples", "Where recipes disagree", _examples),
     ("method", "How it was measured", _method),
 )

@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Task
+from steelyard.core import Example, Json, Recipe, RecipeReport, Row, Split, Task
 from steelyard.errors import DoesNotFitError, SearchError, StoreError, TrainingError
 from steelyard.lifecycle.events import Ended, Listener, Measured, Searching, Started, Training
+from steelyard.lifecycle.guards import guards
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.planning import check_memory
 from steelyard.measure.diagnostics import diagnosed
@@ -71,6 +72,7 @@ class Trials:
                     curve=built.curve,
                     note=built.note,
                     reflection_usd=self._reflection_price.of(built.reflection, 0.0),
+                    guards=self._guards(built),
                     rows={"dev": rows},
                 )
             )
@@ -163,10 +165,17 @@ class Trials:
             deadline=self._deadline(split),
         )
 
+    def _guards(self, built: Built) -> Json:
+        """What training may have spoilt, if there is time to look."""
+        deadline = self._deadline("dev")
+        if deadline is not None and time.monotonic() > deadline:
+            return None
+        return guards(built, self.task, self.grader, self.home, seed=self.seed)
+
     def _price(self, recipe: Recipe) -> Price:
         hour = self.task.usd_per_machine_hour
-        if recipe.model == recipe.name:
-            return Price(hour)
+        if recipe.model == recipe.name or recipe.weights.method == "head":
+            return Price(hour)  # it answers on this machine, whoever serves the model
         model = model_of(self.task, recipe)
         return Price(hour, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
 

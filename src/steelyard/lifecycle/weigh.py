@@ -72,7 +72,7 @@ def weigh(
     chosen += [recipe for family in families for recipe in family]
     for model in task.models:
         check_model(model)
-        if any(context.embeds for recipe in chosen for context in recipe.contexts):
+        if any(recipe.embeds for recipe in chosen):
             check_embedder(model.source)
     if task.search.reflection is not None and any(r.context.reflection for r in chosen):
         check_reflection()

@@ -46,6 +46,7 @@ class Weighed:
     note: str | None = None
     reflection_usd: float = 0.0
     seed_scores: tuple[float, ...] = ()
+    guards: Json = None
     diagnostic: bool = False
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
 
@@ -121,7 +122,7 @@ def report(
     return RecipeReport(
         name=recipe.name,
         model=recipe.model,
-        context="none" if control else str(recipe.context),
+        context="none" if control or recipe.weights.method == "head" else str(recipe.context),
         weights="none" if control else str(recipe.weights),
         decoding="none" if control else str(recipe.decoding),
         control=weighed.control,
@@ -140,6 +141,7 @@ def report(
         learning_curve=weighed.curve,
         key=recipe.key,
         seed_scores=weighed.seed_scores,
+        guards=weighed.guards,
     )
 
 

@@ -9,6 +9,8 @@ from steelyard.models.base import (
     LabelScores,
     Message,
     Prompt,
+    Reader,
+    Reading,
     Sampling,
     TokenEmbedder,
 )
@@ -33,6 +35,8 @@ __all__ = [
     "LabelScores",
     "Message",
     "Prompt",
+    "Reader",
+    "Reading",
     "Sampling",
     "TokenEmbedder",
     "UrlWriter",

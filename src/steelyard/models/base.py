@@ -75,6 +75,17 @@ class LabelChoice:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How likely a text is after another: the natural-log probability of each of its tokens.
+
+    `greedy` says whether each was the likeliest one, so that the model would have written it.
+    """
+
+    log_probs: tuple[float, ...]
+    greedy: bool
+
+
 class Backend(Protocol):
     """A base model, perhaps with an adapter, that can be asked.
 
@@ -124,6 +135,24 @@ class Backend(Protocol):
 
     def adapted(self, folder: Path) -> Backend:
         """The same base with the adapter of `folder`; the base is shared, not copied."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A backend that can also tell how likely a given text is."""
+
+    def read(self, pairs: Sequence[tuple[Prompt | str, str]]) -> list[Reading]:
+        """How likely each second text is after its first, no end token included.
+
+        A prompt is followed by an answer, a plain text by more of it. The beginning of a text that
+        does not fit the context is left out.
+        """
+        ...
+
+    def divergence(self, base: Reader, pairs: Sequence[tuple[Prompt | str, str]]) -> list[float]:
+        """How far we are from `base` at each token of the second texts: the Kullback–Leibler
+        divergence of what may follow there, in nats. `base` has the same tokens."""
         ...
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,16 @@ from numpy.typing import NDArray
 
 from steelyard.core import Json, Usage, digest
 from steelyard.errors import StoreError
-from steelyard.models.base import Generation, LabelChoice, LabelScores, Prompt, Sampling, too_long
+from steelyard.models.base import (
+    Generation,
+    LabelChoice,
+    LabelScores,
+    Prompt,
+    Reader,
+    Reading,
+    Sampling,
+    too_long,
+)
 
 ROWS_FILE = "fake_adapter.json"
 CONTEXT_TOKENS = 2048
@@ -76,6 +86,29 @@ class FakeBackend:
             label = int((np.array(scores.log_probs) - offsets).argmax())
             found.append(LabelChoice(label, scores.log_probs[label], scores.usage))
         return found
+
+    def read(self, pairs: Sequence[tuple[Prompt | str, str]]) -> list[Reading]:
+        """A word is likely when it was read before, just now or in training."""
+        found = []
+        for pair in pairs:
+            chances = self._chances(pair)
+            log_probs = tuple(math.log(chance) for chance in chances)
+            found.append(Reading(log_probs, greedy=all(chance > 0.5 for chance in chances)))
+        return found
+
+    def divergence(self, base: Reader, pairs: Sequence[tuple[Prompt | str, str]]) -> list[float]:
+        assert isinstance(base, FakeBackend)
+        return [
+            p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+            for pair in pairs
+            for p, q in zip(base._chances(pair), self._chances(pair), strict=True)
+        ]
+
+    def _chances(self, pair: tuple[Prompt | str, str]) -> list[float]:
+        before, text = pair
+        learned = {word for _, target in self.learned for word in _words(target)}
+        told = before if isinstance(before, str) else before[-1].content
+        return [0.9 if word in _words(told) | learned else 0.1 for word in text.lower().split()]
 
     def keep(self, prompts: Sequence[Prompt]) -> None:
         """Nothing to prepare."""

@@ -111,6 +111,16 @@ class LoraLinear(nn.Module):
         return rescaled(y + update, pair.magnitude / lengths, self.base.bias)
 
 
+def merged(layer: LoraLinear, adapter: str) -> Tensor:
+    """The weights of a layer with an adapter in them, float32. Shapes: [out, in]."""
+    pair: Any = layer.adapters[adapter]
+    weight = layer.base.weight.detach().float()
+    whole: Tensor = weight + pair.scale * (pair.b @ pair.a).detach().float()
+    if pair.magnitude is not None:
+        whole = whole * (pair.magnitude.detach() / torch.linalg.vector_norm(whole, dim=1))[:, None]
+    return whole
+
+
 def row_lengths(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """‖W + B A‖ of each row, float32, through which no gradient goes (section 4.3 of the paper).
 

@@ -309,6 +309,12 @@ def _from_pretrained(source: str, dtype: Any, gguf_file: str | None = None) -> t
     return model, tokenizer
 
 
+def weights_folder(source: str) -> str:
+    """The folder, or hub id, of a base model's safetensors weights."""
+    place = locate(source)
+    return str(_dequantised(Path(place))) if place.endswith(".gguf") else place
+
+
 def _dequantised(gguf: Path) -> Path:
     """The folder with the safetensors of a .gguf file, written once."""
     folder = cache_folder() / "models" / _file_hash(gguf)

@@ -60,7 +60,11 @@ class Renderer:
 
     def target_ids(self, text: str) -> list[int]:
         """Token ids of an answer and its end token."""
-        return [*self._encode(self._defused(text)), self.end_token_id]
+        return [*self.text_ids(text), self.end_token_id]
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of a text that is data."""
+        return self._encode(self._defused(text))
 
     def document_ids(self, text: str) -> list[int]:
         """Token ids of a text that is no turn of a conversation, between two that end texts."""

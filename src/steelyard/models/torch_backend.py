@@ -24,6 +24,8 @@ from steelyard.models.base import (
     LabelChoice,
     LabelScores,
     Prompt,
+    Reader,
+    Reading,
     Sampling,
     too_long,
 )
@@ -31,6 +33,7 @@ from steelyard.models.constrain import Constraint
 from steelyard.models.decoder import Decoder
 from steelyard.models.kv_cache import NOTHING, Prefixes, bytes_per_token, common
 from steelyard.models.label_search import LabelSearch, Search
+from steelyard.models.reading import next_log_probs
 from steelyard.models.render import Renderer
 from steelyard.models.sharing import Prompts
 from steelyard.models.tuning import settle_threads
@@ -62,11 +65,20 @@ class TorchBackend:
     """A base model and at most one adapter."""
 
     def __init__(
-        self, source: str, loaded: Loaded, adapter: str | None = None, *, memory_bytes: int
+        self,
+        source: str,
+        loaded: Loaded,
+        adapter: str | None = None,
+        *,
+        memory_bytes: int,
+        folder: Path | None = None,
+        base: str | None = None,
     ) -> None:
         self.source = source
         self.loaded = loaded
         self.adapter = adapter
+        self.folder = folder  # of the adapter
+        self.base = base or loaded.fingerprint  # of the weights that training began with
         self.context_tokens = loaded.context_tokens
         self.fingerprint = digest([loaded.fingerprint, adapter])
         self.memory_bytes = memory_bytes
@@ -82,10 +94,13 @@ class TorchBackend:
             from steelyard.models.opening import open_folder
 
             whole.check_base(folder, self.loaded.fingerprint)
-            return TorchBackend(self.source, open_folder(folder), memory_bytes=self.memory_bytes)
+            loaded, base = open_folder(folder), self.loaded.fingerprint
+            return TorchBackend(self.source, loaded, memory_bytes=self.memory_bytes, base=base)
         with self.loaded.lock:
             name = lora.load(folder, self.loaded.decoder.model, base=self.loaded.fingerprint)
-        return TorchBackend(self.source, self.loaded, name, memory_bytes=self.memory_bytes)
+        return TorchBackend(
+            self.source, self.loaded, name, memory_bytes=self.memory_bytes, folder=folder
+        )
 
     def count_tokens(self, prompt: Prompt) -> int:
         return len(self.renderer.prompt_ids(prompt))
@@ -98,7 +113,7 @@ class TorchBackend:
         if not ids:
             return
         shared = min(common(ids), self.context_tokens - 1)
-        with self._speaking():
+        with self.speaking():
             self.kept = self.loaded.prefixes.get(ids[0][:shared])
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
@@ -149,6 +164,51 @@ class TorchBackend:
 
         return self._search(prompts, search, answer, lambda error: LabelChoice(error=error))
 
+    def read(self, pairs: Sequence[tuple[Prompt | str, str]]) -> list[Reading]:
+        found = [Reading((), greedy=False) for _ in pairs]
+        places = self._places(pairs)
+        with self.speaking():
+            rows = [(ids[:-1], place - 1) for _, ids, place in places]
+            for row, log_probs in next_log_probs(self.loaded.decoder, rows):
+                number, ids, place = places[row]
+                wanted = torch.tensor(ids[place:], device=log_probs.device)
+                values = log_probs.gather(1, wanted[:, None])[:, 0]
+                greedy = bool((log_probs.argmax(-1) == wanted).all())
+                found[number] = Reading(tuple(values.tolist()), greedy)
+        return found
+
+    def divergence(self, base: Reader, pairs: Sequence[tuple[Prompt | str, str]]) -> list[float]:
+        assert isinstance(base, TorchBackend)
+        found: list[float] = []
+        for _, ids, place in self._places(pairs):  # one at a time: a whole vocabulary per token
+            told = []
+            for one in (base, self):
+                with one.speaking():
+                    [(_, log_probs)] = next_log_probs(one.loaded.decoder, [(ids[:-1], place - 1)])
+                    told.append(log_probs)
+            before, after = told
+            found += (before.exp() * (before - after)).sum(-1).tolist()
+        return found
+
+    def _places(
+        self, pairs: Sequence[tuple[Prompt | str, str]]
+    ) -> list[tuple[int, list[int], int]]:
+        """The number of each pair that can be read, its tokens, and where its second text is."""
+        found = []
+        for number, (before, text) in enumerate(pairs):
+            start, own = self._begin(before), self.renderer.text_ids(text)
+            kept = min(len(start), self.context_tokens - len(own))
+            if own and kept > 0:
+                found.append((number, [*start[len(start) - kept :], *own], kept))
+        return found
+
+    def _begin(self, before: Prompt | str) -> list[int]:
+        """A plain text begins as the tokenizer has texts begin."""
+        if isinstance(before, str):
+            ids: list[int] = self.renderer.tokenizer(before)["input_ids"]
+            return ids
+        return self.renderer.prompt_ids(before)
+
     def _search(
         self,
         prompts: Sequence[Prompt],
@@ -190,7 +250,7 @@ class TorchBackend:
         if fitting:
             fitting.sort(key=lambda i: (-len(encoded[i]), i))
             ids = [encoded[i] for i in fitting]
-            with self._speaking():
+            with self.speaking():
                 shared = Prompts(self.loaded.prefixes, ids, self.kept)
                 per_row = (shared.own(0) + held) * bytes_per_token(self.loaded.decoder)
                 at_once = max(1, min(ROWS_AT_ONCE, self.memory_bytes // per_row))
@@ -206,7 +266,7 @@ class TorchBackend:
         return [results[i] for i in range(len(prompts))]
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
+    def speaking(self) -> Iterator[None]:
         """The model to ourselves, with our adapter on."""
         with self.loaded.lock, torch.inference_mode():
             settle_threads(self.loaded.decoder.dtype)

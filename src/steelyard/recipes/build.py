@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steelyard.core import Context, Json, Recipe, System, Task, Usage, digest
+from steelyard.core import Context, Json, Recipe, System, Task, Usage, Weights, digest
 from steelyard.errors import StoreError
-from steelyard.models import Backend, UrlWriter, open_backend
+from steelyard.models import Backend, UrlWriter, open_backend, open_embedder
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.recipes.controls import build_majority, build_tfidf
+from steelyard.recipes.head import HeadSystem, fit_head, head_key, load_head, save_head
 from steelyard.recipes.lessons import training_job
 from steelyard.recipes.presets import model_of
 from steelyard.recipes.reflecting import reflect
 from steelyard.recipes.searching import Found, Ground, race
 from steelyard.recipes.sections import WIDE, SectionedSystem
 from steelyard.recipes.workshop import ANSWERING, Workshop, prompting
-from steelyard.training import Job, train_in_child
+from steelyard.training import Job, Trained, train_in_child
 
 CONTROL_BUILDERS = {"majority": build_majority, "tfidf": build_tfidf}
 
@@ -28,7 +30,8 @@ class Built:
     """A system, what it took to set up, and a fingerprint that names all its answers.
 
     `note` says what was found where something was searched for, and `reflection` which tokens of
-    the task's reflection model that took.
+    the task's reflection model that took. `before` is what there was before weights were trained:
+    the plain prompt on the base.
     """
 
     system: System
@@ -37,6 +40,7 @@ class Built:
     curve: Json = None
     note: str | None = None
     reflection: Usage = Usage()
+    before: System | None = None
 
 
 def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
@@ -54,14 +58,19 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         fingerprint = digest([recipe.key, task.hash, ANSWERING])
         return Built(control, fingerprint, _first_seconds(workshop, fingerprint, seconds))
 
+    if recipe.weights.method == "head":
+        return _build_head(recipe, task, workshop)
     backend = open_backend(model_of(task, recipe), memory_gb=task.limits.memory_gb)
     found = _found(recipe, task, backend, workshop)
     recipe = found.recipe
     started = time.perf_counter()
     answering = prompting(recipe, task, backend, workshop)
     seconds = time.perf_counter() - started
-    curve, trained_seconds = None, 0.0
+    curve, trained_seconds, before = None, 0.0, None
     if recipe.weights.method != "none":
+        context = replace(recipe.context, describe_output=True)
+        plain = replace(recipe, context=context, weights=Weights())
+        before = prompting(plain, task, backend, workshop)
         job, taught_seconds = training_job(answering, task, workshop)
         folder, curve, trained_seconds = _trained(job, workshop)
         trained_seconds += taught_seconds
@@ -74,7 +83,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     depends = _depends(task, recipe.context, answering.backend, workshop)
     fingerprint = digest([recipe.key, *depends])
     setup = _first_seconds(workshop, fingerprint, seconds) + trained_seconds + found.seconds
-    return Built(system, fingerprint, setup, curve, found.note, found.usage)
+    return Built(system, fingerprint, setup, curve, found.note, found.usage, before)
 
 
 def finished(system: LanguageModelSystem, task: Task, workshop: Workshop) -> System:
@@ -112,6 +121,21 @@ def _found(recipe: Recipe, task: Task, backend: Backend, workshop: Workshop) -> 
     return reflect(recipe, ground, reflection, UrlWriter(reflection))
 
 
+def _build_head(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
+    embedder = open_embedder(model_of(task, recipe).source)
+    key = head_key(task.train, embedder, workshop.seed)
+    folder = workshop.jobs / key
+
+    def fit() -> Trained:
+        started = time.perf_counter()
+        save_head(fit_head(task.train, embedder, seed=workshop.seed), folder)
+        return Trained(folder, None, time.perf_counter() - started)
+
+    stored, _, seconds = _kept(key, fit, workshop)
+    fingerprint = digest([recipe.key, task.hash, key, ANSWERING])
+    return Built(HeadSystem(recipe, load_head(stored), embedder), fingerprint, seconds)
+
+
 def _depends(task: Task, context: Context, backend: Backend, workshop: Workshop) -> list[Json]:
     """All that answers depend on beside the recipe."""
     return [
@@ -122,20 +146,30 @@ def _depends(task: Task, context: Context, backend: Backend, workshop: Workshop)
 
 def _trained(job: Job, workshop: Workshop) -> tuple[Path, Json, float]:
     """The adapter's folder, its learning curve and the seconds it took, now or earlier."""
-    known = workshop.database.build(job.key)
+    folder = workshop.jobs / job.key
+
+    def train() -> Trained:
+        return train_in_child(job, folder, log=workshop.log, deadline=workshop.deadline)
+
+    found = _kept(job.key, train, workshop)
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def _kept(key: str, make: Callable[[], Trained], workshop: Workshop) -> tuple[Path, Json, float]:
+    """The artefact of a key, its details and its seconds: made once, and again if spoilt."""
+    known = workshop.database.build(key)
     if known is not None and known[0] is not None:
         name, seconds, curve = known
         try:
             return workshop.artefacts.get(str(name)), curve, seconds
         except StoreError:
-            workshop.database.forget_build(job.key)  # spoilt on disk: train it again
+            workshop.database.forget_build(key)  # spoilt on disk
             shutil.rmtree(workshop.artefacts.root / str(name), ignore_errors=True)
-    folder = workshop.jobs / job.key
-    trained = train_in_child(job, folder, log=workshop.log, deadline=workshop.deadline)
-    name = workshop.artefacts.put(trained.folder)
-    workshop.database.add_build(job.key, name, trained.seconds, trained.curve)
-    shutil.rmtree(folder, ignore_errors=True)
-    return workshop.artefacts.get(name), trained.curve, trained.seconds
+    made = make()
+    name = workshop.artefacts.put(made.folder)
+    workshop.database.add_build(key, name, made.seconds, made.curve)
+    return workshop.artefacts.get(name), made.curve, made.seconds
 
 
 def _first_seconds(workshop: Workshop, fingerprint: str, seconds: float) -> float:

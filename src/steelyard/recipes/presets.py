@@ -73,6 +73,10 @@ def presets(task: Task) -> dict[str, Recipe]:
     if has_users(task):
         ways["history"] = (Context(history="nearest", num_turns=TURNS), Weights())
     table = {name: Recipe(name, model=name) for name in ("majority", "tfidf")}
+    if task.output.type == "label":
+        context = Context(describe_output=False)
+        weights, decoding = Weights("head"), Decoding("labels")
+        table["head"] = Recipe("head", context=context, weights=weights, decoding=decoding)
     for way, (context, weights) in ways.items():
         for suffix, decoding in DECODINGS[task.output.type]:
             if decoding.calibrated and not _calibratable(context, weights):

@@ -167,9 +167,11 @@ def _check_fits(top: Table, recipe: Recipe, prompts: Mapping[str, Recipe]) -> No
         )
     if context.num_turns and not any(known.context.num_turns for known in prompts.values()):
         raise at["context"].error("num_turns", "needs users. Name their column in the task.")
+    if weights.method == "head" and decoding.kind != "labels":
+        raise at["weights"].error("method", 'is "head". Expected it where answers are labels.')
     if weights.method == "qlora" and weights.dora:
         raise at["weights"].error("dora", 'is true. Expected it with method = "lora" alone.')
-    if weights.method in ("none", "full") and (weights.dora or weights.rank_stabilised):
+    if weights.method in ("none", "full", "head") and (weights.dora or weights.rank_stabilised):
         key = "dora" if weights.dora else "rank_stabilised"
         raise at["weights"].error(
             key, f'is true, and method is "{weights.method}". Expected it with "lora".'

@@ -22,6 +22,7 @@ from steelyard.errors import DataError
 from steelyard.tasks.examples import Item, check_columns, fold, give_ids, input_template, to_item
 from steelyard.tasks.knowledge import checked_knowledge, knowledge_hash
 from steelyard.tasks.output import Splits, data_files, describe_output
+from steelyard.tasks.retention import read_retention
 from steelyard.tasks.rows import read_rows
 from steelyard.tasks.schema import spelling
 from steelyard.tasks.split import MIN_GROUPS, draw_splits, num_shared
@@ -51,6 +52,8 @@ def load_spec(spec: TaskSpec) -> Task:
     notes += [*more, *_leaks(spec, splits)]
     _check_sizes(spec, splits, notes)
     knowledge = checked_knowledge(spec.knowledge)
+    for file in spec.retention:
+        read_retention(file)
     output, splits, more = describe_output(spec, splits)
     notes += more
     examples = {name: tuple(item.example for item in splits[name]) for name in SPLITS}
@@ -76,6 +79,7 @@ def load_spec(spec: TaskSpec) -> Task:
         search=spec.search,
         unlabelled=unlabelled,
         preferences=preferences,
+        retention=spec.retention,
     )
 
 

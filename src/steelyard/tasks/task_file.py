@@ -46,7 +46,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "output": ("type", "schema"),
     "knowledge": KNOWLEDGE_KEYS,
     "search": ("examples", "reflection"),
-    "score": ("scorer", "tolerance"),
+    "score": ("scorer", "tolerance", "retention"),
     "models": ("base", "usd_per_machine_hour"),
     "limits": ("minutes", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
 }
@@ -96,6 +96,7 @@ class TaskSpec:
     knowledge_table: Table
     instructions: tuple[str, ...] = ()
     search: Search = Search()
+    retention: tuple[Path, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -161,6 +162,10 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         knowledge_table=knowledge,
         instructions=_variants(top, instruction),
         search=Search(search.switch("examples"), reflection),
+        retention=tuple(
+            score.file_at("retention", name)
+            for name in score.strings("retention", '["arc_easy.jsonl"]') or ()
+        ),
         notes=notes,
     )
 
