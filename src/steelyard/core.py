@@ -67,6 +67,16 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one input, of which `chosen` is the better one."""
+
+    input: str
+    chosen: Json
+    rejected: Json
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What an answer must look like: free text, one of `labels`, or JSON fitting `schema`."""
 
@@ -136,7 +146,8 @@ class Task:
     `hash` covers everything that can change an answer or a score of a plain recipe: instruction,
     output, scorer, rows, splits, documents and records. `instructions` are variants of the
     instruction; like the models they belong to recipes, whose keys hold them. `notes` are
-    sentences about what was inferred, folded or carved out.
+    sentences about what was inferred, folded or carved out. `unlabelled` inputs and `preferences`
+    are there to learn from, beside train.
     """
 
     name: str
@@ -156,6 +167,8 @@ class Task:
     knowledge: Knowledge = Knowledge()
     instructions: tuple[str, ...] = ()
     search: Search = Search()
+    unlabelled: tuple[str, ...] = ()
+    preferences: tuple[Preference, ...] = ()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""
@@ -265,6 +278,7 @@ class Context:
         return whole if self.budget_tokens is None else f"{whole}, {self.budget_tokens} tokens"
 
 
+Objective = Literal["documents", "inputs", "examples", "teacher", "preferences"]
 # Full weights learn at about a tenth of LoRA's rate: "LoRA Without Regret" (Schulman et al. 2025).
 LEARNING_RATES = {"none": 0.0, "lora": 1e-3, "qlora": 1e-3, "full": 1e-4}
 
@@ -277,6 +291,15 @@ class Weights:
     and `full` trains all there is. `rank_stabilised` scales an update by alpha / √rank instead of
     alpha / rank, and `dora` learns the length of each row of weights apart from its direction.
     `dropout` is the share of an update's input that is set to nought while it learns.
+
+    `learn` names the stages, one after the other, each going on from the weights of the one
+    before: the text of the `documents`, the text of `inputs`, the targets of `examples`, what a
+    `teacher` answers, and which of two answers is preferred (`preferences`).
+
+    `evidence_share` of the rows whose evidence is known are shown a passage of it, the others near
+    misses alone; it matters where the context has passages. `replay_share` of what is read with
+    documents and inputs is text of the base's own. `teacher` is the context that teaches, and
+    `teacher_model` the model that does; without one the base teaches itself.
 
     Units: `learning_rate` is the peak (None: as `LEARNING_RATES` has it); `batch_size` is rows per
     optimiser step; `epochs` is the most that early stopping allows, `patience` how many of them
@@ -295,6 +318,11 @@ class Weights:
     warmup_share: float = 0.06
     weight_decay: float = 0.0
     patience: int = 1
+    learn: tuple[Objective, ...] = ("examples",)
+    evidence_share: float = 0.8  # Source: 40-100 % in RAFT, Zhang et al. 2024, arXiv:2403.10131
+    replay_share: float = 0.1
+    teacher: Context | None = None
+    teacher_model: str | None = None
 
     @property
     def peak_learning_rate(self) -> float:
@@ -303,10 +331,12 @@ class Weights:
         return LEARNING_RATES[self.method] if given is None else given
 
     def __str__(self) -> str:
-        if self.method in ("none", "full"):
-            return self.method
+        if self.method == "none":
+            return "none"
         kind = self.method + " rank-stabilised" * self.rank_stabilised + " DoRA" * self.dora
-        return f"{kind} r={self.rank}"
+        size = "" if self.method == "full" else f" r={self.rank}"
+        learned = "" if self.learn == ("examples",) else f", {' then '.join(self.learn)}"
+        return f"{kind}{size}{learned}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +373,12 @@ class Recipe:
     def key(self) -> str:
         """The hash of everything but the name."""
         return digest(asdict(replace(self, name="")))
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """Its own context, and that of the teacher of its weights, if they have one."""
+        teacher = self.weights.teacher
+        return (self.context,) if teacher is None else (self.context, teacher)
 
 
 # ---------------------------------------------------------------- something that answers

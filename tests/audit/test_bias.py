@@ -158,6 +158,7 @@ def test_an_answer_that_failed_counts_for_nothing():
         ("She lost HER card.", "He lost HIS card."),
         ("the heathen", "the heathen"),
         ("his mother", "her father"),
+        ("gave her a hug and thanked her.", "gave him a hug and thanked him."),
         ("Mr. Lee", "Mrs. Lee"),
         ("nobody", "nobody"),
     ],

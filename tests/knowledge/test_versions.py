@@ -91,3 +91,16 @@ def test_two_files_that_claim_one_id_and_date_are_both_kept(base, tmp_path):
         write_rows(tmp_path / f"{name}.jsonl", [{"id": "fees", "text": text}])
         add(base, tmp_path / f"{name}.jsonl")
     assert timeline(base) == [(1, "", "9", "Three euros."), (1, "", "9", "Two euros.")]
+
+
+def test_whole_texts_are_those_that_hold_at_a_time_and_belong_to_nobody(base, tmp_path):
+    others = [
+        {"id": "hours", "text": "Nine to five."},
+        {"id": "note", "text": "Ann's.", "user": "ann"},
+        {"id": "far", "text": "Another firm's.", "tenant": "t"},
+    ]
+    write_rows(tmp_path / "all.jsonl", [*VERSIONS, *others])
+    add(base, tmp_path / "all.jsonl")
+    now, then = "2026-01-01T00:00:00", "2023-01-01T00:00:00"
+    assert base.texts(now=now) == [("fees", "Four euros."), ("hours", "Nine to five.")]
+    assert base.texts(now=then) == [("fees", "Three euros."), ("hours", "Nine to five.")]

@@ -91,7 +91,8 @@ def weighed(tmp_path_factory: pytest.TempPathFactory) -> Weighed:
 def test_documents_bring_their_recipes_and_diagnostics_and_passages_win(weighed):
     assert list(presets(weighed.task)) == [
         *("majority", "tfidf", "zero-shot", "few-shot", "nearest-shot", "lora"),
-        *("rag", "rag+shots", "oracle-passages", "random-passages", "shuffled-shot"),
+        *("rag", "rag+shots", "lora+rag"),
+        *("oracle-passages", "random-passages", "shuffled-shot"),
     ]
     assert {r.status for r in weighed.verdict.recipes} == {"finished"}
     assert weighed.verdict.chosen in ("rag", "rag+shots")
@@ -100,6 +101,18 @@ def test_documents_bring_their_recipes_and_diagnostics_and_passages_win(weighed)
     assert scores["oracle-passages"] > 0.8  # the fake does not abstain where it sees nothing
     assert scores["random-passages"] < 0.5
     assert scores["zero-shot"] < 0.5
+
+
+def test_weights_that_learn_documents_are_given_the_text_of_all_that_holds(weighed):
+    task = weighed.task
+    with open_home(weighed.home) as home:
+        [cpt] = [r for r in select(task, ["cpt+lora"]) if r.name == "cpt+lora"]
+        lookup = open_lookup(task, home, [cpt])
+        assert len(lookup.texts) == NUM_DOCUMENTED
+        name, year = mills()[0]
+        assert (f"{name}.md", f"The mill {name} opened in {year}. It is old.") in lookup.texts
+        [rag] = [r for r in select(task, ["rag"]) if r.name == "rag"]
+        assert open_lookup(task, home, [rag]).texts == ()
 
 
 def test_diagnostics_are_in_the_table_and_nowhere_in_the_decision(weighed):
@@ -146,12 +159,14 @@ def test_the_place_of_the_right_passage_is_told_beside_its_recall(weighed):
 def test_a_diagnostic_is_measured_on_a_part_of_dev_and_the_number_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnostics, "DIAGNOSED", 7)
     task = load_task(write_mills(tmp_path / "task"))
-    verdict = weigh(task, home=tmp_path / "home", recipes=["rag", "random-passages"])
+    verdict = weigh(task, home=tmp_path / "home")
     counts = {r.name: r.dev.num_examples for r in verdict.recipes if r.dev}
     assert (counts["rag"], counts["random-passages"]) == (len(task.dev), 7)
-    [found] = verdict.diagnostics
-    assert found["num_examples"] == 7
-    assert "on 7 dev examples" in found["sentence"]
+    assert {found["num_examples"] for found in verdict.diagnostics} == {7}
+    assert all("on 7 dev examples" in found["sentence"] for found in verdict.diagnostics)
+    named = weigh(task, home=tmp_path / "home", recipes=["rag", "random-passages"])
+    [found] = named.diagnostics
+    assert found["num_examples"] == len(task.dev)
 
 
 def test_a_diagnostic_that_is_best_is_not_chosen(tmp_path):
@@ -430,3 +445,13 @@ def test_an_accepted_answer_that_is_none_is_refused(tmp_path, target):
         with pytest.raises(InputError, match=r"the accepted answer .* is no text"):
             learn(task, home, "a", target)
         assert home.database.accepted(task.name) == ()
+
+
+def test_documents_and_a_teacher_are_learned_from_when_they_are_named(weighed):
+    names = ["cpt+lora", "distil", "lora+rag"]
+    verdict = weigh(weighed.task, home=weighed.home, recipes=names)
+    found = {r.name: r for r in verdict.recipes if r.name in names}
+    assert {r.status for r in found.values()} == {"finished"}
+    assert found["cpt+lora"].weights == "lora r=16, documents then examples"
+    assert found["distil"].learning_curve["stage"] == "teacher"
+    assert found["lora+rag"].dev.details["recall"] == 1.0

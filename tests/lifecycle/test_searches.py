@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,14 +169,3 @@ def test_long_answers_are_written_in_sections_and_their_support_is_shown(tmp_pat
     for body in bodies:
         assert [s["title"] for s in body["answer"]["sections"]] == PLACES
         assert body["answer"]["sections"][1]["text"].endswith("In Valparaiso it rains.")
-
-
-@pytest.mark.parametrize("name", ["searched-shot", "rag+sections"])
-def test_what_is_weighed_by_name_alone_is_known(tmp_path: Path, name: str) -> None:
-    from steelyard.recipes import presets
-
-    (tmp_path / "facts.md").write_text("It rains.", encoding="utf-8")
-    path = write_task(tmp_path, "text", more='\n[knowledge]\ndocuments = ["facts.md"]\n')
-    task = load_task(path)
-    assert name not in presets(task)
-    assert name in presets(task, every=True)

@@ -25,6 +25,7 @@ from steelyard.knowledge.reading import Document, Found
 from steelyard.knowledge.search import KINDS, SqliteIndex
 from steelyard.lifecycle import Home, open_home
 from steelyard.lifecycle.looking import open_lookup
+from steelyard.measure.grading import Grader
 from steelyard.models.fake import FakeEmbedder
 from steelyard.recipes import Workshop, build
 from steelyard.recipes.answering import LanguageModelSystem
@@ -180,7 +181,7 @@ def test_every_customer_is_shown_their_own_orders_and_never_anothers(shop, conte
     assert len(owners) == 500
     own = recipe("history", model=task.models[0].name, context=context)
     lookup = open_lookup(task, home, [own])
-    workshop = Workshop(home.database, home.artefacts, home.jobs, 0, lookup)
+    workshop = Workshop(home.database, home.artefacts, home.jobs, 0, Grader.of(task).grade, lookup)
     system = build(own, task, workshop).system
     assert isinstance(system, LanguageModelSystem)
     queries, turns = asked_by(owners), [row.user for row in task.train]

@@ -146,6 +146,41 @@ def test_the_same_cost_and_open_leaves_it_open_and_prefers_the_higher(gap):
     assert (decision.outcome, decision.rival, decision.prefer) == ("cannot_tell", "other", "best")
 
 
+PLAIN = candidate("plain", NEAR, 10.0 * SAME_COST * 0.99)
+
+
+def test_at_the_same_cost_an_open_recipe_that_needs_less_is_chosen_when_the_gap_is_small():
+    decision = chosen(MAJORITY, BEST, PLAIN)
+    assert decision.standings == {"best": "best", "plain": "open"}
+    assert (decision.outcome, decision.chosen, decision.rival) == ("chosen", "plain", None)
+
+
+def test_at_the_same_cost_an_open_recipe_that_needs_less_leaves_it_open_when_the_gap_is_large():
+    decision = chosen(MAJORITY, BEST, candidate("plain", BEHIND, 10.0))
+    assert (decision.outcome, decision.rival, decision.prefer) == ("cannot_tell", "plain", "best")
+
+
+@pytest.mark.parametrize("gap", [NEAR, BEHIND])
+def test_at_the_same_cost_an_open_recipe_that_needs_more_does_not_stand_against_the_best(gap):
+    best = candidate("best", right(90), 10.0)
+    decision = chosen(MAJORITY, best, candidate("shots", gap, 9.0, context=SHOTS))
+    assert decision.standings["shots"] == "open"
+    assert (decision.outcome, decision.chosen) == ("chosen", "best")
+
+
+def test_of_those_within_the_tolerance_at_the_same_cost_the_one_that_needs_least_is_chosen():
+    level = candidate("plain", right(89), 14.0)
+    both = candidate("both", right(90), 10.0, context=SHOTS, weights=Weights("lora"))
+    decision = chosen(MAJORITY, BEST, both, level, tolerance=0.06)
+    assert {decision.standings[name] for name in ("both", "plain")} == {"within"}
+    assert decision.chosen == "plain"
+
+
+def test_needing_less_does_not_make_up_for_a_higher_cost():
+    decision = chosen(MAJORITY, BEST, replace(PLAIN, usd_per_1k=10.0 * SAME_COST * 1.01))
+    assert (decision.outcome, decision.chosen) == ("chosen", "best")
+
+
 def test_the_same_cost_and_open_is_chosen_when_only_decoding_differs():
     other = candidate(
         "best+constrained",
@@ -354,7 +389,7 @@ def test_of_two_equally_good_and_equally_priced_recipes_few_win():
     assert outcomes.count("cannot_tell") / SIMULATIONS >= 1 - SLACK
 
 
-TWINS = {"a": Weights(), "b": Weights("lora")}
+TWINS = {"a": Weights("lora", rank=8), "b": Weights("lora")}
 
 
 def test_over_random_labels_nothing_works():

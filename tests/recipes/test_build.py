@@ -18,9 +18,10 @@ from steelyard.measure.grading import Grader
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes import Workshop, build, select
 from steelyard.recipes.answering import CONTENT_FREE, PREPARED_WITH
-from steelyard.recipes.build import prompting, training_job
 from steelyard.recipes.finding import fixed_examples
+from steelyard.recipes.lessons import training_job
 from steelyard.recipes.presets import SHOTS
+from steelyard.recipes.workshop import prompting
 from steelyard.store import Artefacts, Database
 from steelyard.training import Job, Progress
 
@@ -158,7 +159,7 @@ def test_fixed_examples_of_a_smaller_number_are_the_beginning_of_a_larger():
 def test_the_training_rows_are_the_prompts_that_serving_will_meet(workshop):
     recipe = named("lora")
     system = prompting(recipe, TASK, FakeBackend(), workshop)
-    job = training_job(system, TASK, 0)
+    job, _ = training_job(system, TASK, workshop)
     built = build(recipe, TASK, workshop).system
     queries = [Query(e.input) for e in TASK.train]
     assert [row.prompt for row in job.rows] == built.prompts(queries)
@@ -169,7 +170,9 @@ def test_the_training_rows_are_the_prompts_that_serving_will_meet(workshop):
 def test_the_memory_limit_goes_with_the_job_and_names_no_other_weights(workshop):
     tight = replace(TASK, limits=Limits(memory_gb=0.25))
     systems = [prompting(named("lora"), t, FakeBackend(), workshop) for t in (TASK, tight)]
-    roomy, small = (training_job(s, t, 0) for s, t in zip(systems, (TASK, tight), strict=True))
+    roomy, small = (
+        training_job(s, t, workshop)[0] for s, t in zip(systems, (TASK, tight), strict=True)
+    )
     assert (roomy.memory_gb, small.memory_gb) == (Limits().memory_gb, 0.25)
     assert small.key == roomy.key
     small.write(workshop.jobs / "one")

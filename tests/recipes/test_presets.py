@@ -15,13 +15,14 @@ from steelyard.core import (
     Knowledge,
     ModelSpec,
     Output,
+    Preference,
     Recipe,
     Search,
     Weights,
 )
 from steelyard.errors import InputError
 from steelyard.recipes import CONTROLS, DIAGNOSTICS, is_one_of, model_of, presets, select
-from steelyard.recipes.presets import LONG, PASSAGES, SHOTS
+from steelyard.recipes.presets import LONG, ON_REQUEST, PASSAGES, SHOTS
 
 TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
@@ -37,14 +38,21 @@ TWO = replace(TEXT, models=(ModelSpec("big", "fake"), ModelSpec("small", "fake:1
         (
             LABEL,
             "majority tfidf zero-shot zero-shot+calibrated few-shot few-shot+calibrated "
-            "nearest-shot lora shuffled-shot",
+            "nearest-shot searched-shot searched-shot+calibrated lora full tapt+lora distil "
+            "shuffled-shot",
         ),
         (
             JSON,
             "majority tfidf zero-shot zero-shot+constrained few-shot few-shot+constrained "
-            "nearest-shot nearest-shot+constrained lora lora+constrained shuffled-shot",
+            "nearest-shot nearest-shot+constrained searched-shot searched-shot+constrained "
+            "lora lora+constrained full full+constrained "
+            "tapt+lora tapt+lora+constrained distil distil+constrained shuffled-shot",
         ),
-        (TEXT, "majority tfidf zero-shot few-shot nearest-shot lora shuffled-shot"),
+        (
+            TEXT,
+            "majority tfidf zero-shot few-shot nearest-shot searched-shot lora full tapt+lora "
+            "distil shuffled-shot",
+        ),
     ],
 )
 def test_each_output_type_has_its_recipes_in_the_order_in_which_they_run(task, names):
@@ -79,8 +87,13 @@ def test_documents_and_users_bring_recipes_where_there_are_any():
     plain = set(presets(TEXT))
     assert {"rag", "history", "oracle-passages", "random-passages"} & plain == set()
     found = presets(replace(TEXT, knowledge=documents))
-    assert set(found) - plain == {"rag", "rag+shots", "random-passages"}
+    more = {"rag", "rag+shots", "rag+sections", "lora+rag", "cpt+lora", "random-passages"}
+    assert set(found) - plain == more
     assert found["rag"].context == Context(passages=PASSAGES)
+    assert found["lora+rag"].context == Context(describe_output=False, passages=PASSAGES)
+    assert found["lora+rag"].weights == Weights("lora")
+    assert found["cpt+lora"].context == Context(describe_output=False)
+    assert found["cpt+lora"].weights.learn == ("documents", "examples")
     with_evidence = replace(TEXT, knowledge=documents, dev=asked_by(None))
     assert set(presets(with_evidence)) - set(found) == {"oracle-passages"}
     assert presets(with_evidence)["oracle-passages"].context.search == "evidence"
@@ -133,12 +146,12 @@ def test_other_instructions_are_recipes_beside_the_plain_one():
 
 
 def test_a_search_for_examples_is_weighed_when_it_is_asked_for():
-    assert "searched-shot" not in presets(LABEL)
-    asked = presets(replace(LABEL, search=Search(examples=True)))
+    assert "searched-shot" not in {r.name for r in select(LABEL)}
+    asked = {r.name: r for r in select(replace(LABEL, search=Search(examples=True)))}
     searched = Context(examples="searched", num_examples=SHOTS["label"])
     assert asked["searched-shot"].context == searched
     assert "searched-shot+calibrated" in asked
-    assert [r.name for r in select(LABEL, ["searched-shot"])][-1] == "searched-shot"
+    assert [r.name for r in select(LABEL, ["searched-shot"])] == [*CONTROLS, "searched-shot"]
 
 
 def test_a_reflection_model_brings_gepa():
@@ -152,13 +165,17 @@ def test_a_reflection_model_brings_gepa():
 def test_sections_are_for_long_texts_with_documents_or_by_name():
     known = replace(TEXT, knowledge=Knowledge(documents=(Path("d"),)))
     long = replace(known, train=(replace(TRAIN[0], target="x" * (LONG + 1)), *TRAIN[1:]))
-    assert "rag+sections" not in presets(known)
-    assert presets(long)["rag+sections"] == Recipe(
-        "rag+sections", context=Context(passages=PASSAGES), decoding=Decoding("sections")
+    assert "rag+sections" not in {r.name for r in select(known)}
+    [sections] = [r for r in select(long) if r.name == "rag+sections"]
+    assert sections == Recipe(
+        "rag+sections",
+        model="fake",
+        context=Context(passages=PASSAGES),
+        decoding=Decoding("sections"),
     )
-    assert [r.name for r in select(known, ["rag+sections"])][-1] == "rag+sections"
+    assert [r.name for r in select(known, ["rag+sections"])] == [*CONTROLS, "rag+sections"]
     without = replace(long, knowledge=Knowledge())
-    assert "rag+sections" not in presets(without, every=True)
+    assert "rag+sections" not in presets(without)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +214,38 @@ def test_fewer_rows_than_shots_are_shown_all():
 
 
 def test_none_named_means_all_that_fit_but_the_dear_ones():
-    assert [r.name for r in select(TEXT)] == list(presets(TEXT))
+    dear = [name for name in presets(TEXT) if name in ON_REQUEST]
+    assert dear == ["searched-shot", "full", "tapt+lora", "distil"]
+    assert [r.name for r in select(TEXT)] == [n for n in presets(TEXT) if n not in dear]
+    assert [r.name for r in select(TEXT, dear)] == [*CONTROLS, *dear]
+    with_documents = replace(TEXT, knowledge=Knowledge(documents=(Path("d"),)))
+    names = {r.name for r in select(with_documents)}
+    assert "lora+rag" in names
+    assert "cpt+lora" not in names
+    assert not {"distil", "distil+constrained", "tapt+lora+constrained"} & {
+        r.name for r in select(JSON)
+    }
+    assert not {"full@big", "full@small"} & {r.name for r in select(TWO)}
+    assert not {"full", "full+constrained"} & {r.name for r in select(JSON)}
     assert {r.model for r in select(TEXT)} == {"majority", "tfidf", "fake"}
-    assert "full" not in presets(TEXT)
-    assert [r.name for r in select(TEXT, ["full"])] == [*CONTROLS, "full"]
+
+
+def test_inputs_without_targets_and_preferences_bring_their_recipes_unasked():
+    inputs = replace(LABEL, unlabelled=("more",))
+    assert {r.name for r in select(inputs)} - {r.name for r in select(LABEL)} == {"distil"}
+    pairs = replace(LABEL, preferences=(Preference("x", "yes", "no", "g"),))
+    assert {r.name for r in select(pairs)} - {r.name for r in select(LABEL)} == {"lora+dpo"}
+    assert presets(pairs)["lora+dpo"].weights.learn == ("examples", "preferences")
+    assert "distil@big" in {r.name for r in select(replace(TWO, unlabelled=("more",)))}
+
+
+def test_a_student_is_shown_the_instruction_alone_and_its_teacher_examples():
+    distil = presets(LABEL)["distil"]
+    assert distil.weights.learn == ("teacher",)
+    assert distil.context == Context(describe_output=False)
+    assert distil.weights.teacher == presets(LABEL)["nearest-shot"].context
+    assert distil.contexts == (distil.context, distil.weights.teacher)
+    assert presets(LABEL)["lora"].contexts == (distil.context,)
 
 
 def test_the_controls_run_beside_those_named_and_in_the_tables_order():
@@ -230,8 +275,8 @@ def test_a_name_with_a_model_means_that_one_and_without_all_of_them():
         (
             TEXT,
             "lora@fake",
-            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, lora, full, searched-shot, "
-            "shuffled-shot.",
+            "Known: majority, tfidf, zero-shot, few-shot, nearest-shot, searched-shot, lora, full, "
+            "tapt+lora, distil, shuffled-shot.",
         ),
         (TWO, "lora@tiny", "lora@big, lora@small"),
     ],
@@ -253,6 +298,10 @@ def test_the_model_of_a_recipe_is_the_tasks():
     [
         (Weights(), "none"),
         (Weights("lora"), "lora r=16"),
+        (
+            Weights("full", learn=("documents", "examples")),
+            "full, documents then examples",
+        ),
         (Weights("lora", rank=64, rank_stabilised=True), "lora rank-stabilised r=64"),
         (Weights("qlora", dora=False), "qlora r=16"),
         (Weights("lora", rank_stabilised=True, dora=True), "lora rank-stabilised DoRA r=16"),

@@ -89,6 +89,13 @@ trained = st.builds(
     warmup_share=st.floats(0, 1),
     weight_decay=st.floats(0, 1),
     patience=st.integers(1, 9),
+    learn=st.lists(
+        st.sampled_from(["documents", "examples", "teacher"]), min_size=1, unique=True
+    ).map(tuple),
+    evidence_share=st.floats(0, 1),
+    replay_share=st.floats(0, 1),
+    teacher=st.none() | contexts,
+    teacher_model=st.none() | st.just("fake"),
 )
 
 
@@ -135,6 +142,11 @@ NEEDED = 'name = "mine"\n'
         (NEEDED + "[weights]\ndora = true", 'dora is true, and method is "none"'),
         (NEEDED + '[weights]\nmethod = "full"\nrank_stabilised = true', 'method is "full"'),
         (NEEDED + '[weights]\nmethod = "qlora"\ndora = true', 'method = "lora" alone'),
+        (NEEDED + "[weights]\nlearn = []", "learn is []. Expected a list of texts"),
+        (NEEDED + '[weights]\nlearn = ["examples", "examples"]', "Expected each once"),
+        (NEEDED + '[weights]\nlearn = ["example"]', 'Did you mean "examples"?'),
+        (NEEDED + '[weights]\nteacher_model = "big"', 'model "big" is not known. Known: fake'),
+        (NEEDED + "[weights]\nevidence_share = 2", "Expected a number from 0 to 1"),
         (NEEDED + '[decoding]\nkind = "free"', "Expected labels for the output of this task"),
         (NEEDED + "[context]\nnum_examples = 3", 'num_examples is 3, and examples is "none"'),
         (NEEDED + '[context]\nexamples = "fixed"', "Expected a number from 1 on"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_tasks import recipe
+from fake_tasks import example, recipe
 from steelyard.core import Answer, Context, Decoding, Output, Passage, Query, Section, Source, Usage
 from steelyard.knowledge.text import cited
 from steelyard.models import Generation, Prompt, Sampling
@@ -23,6 +23,7 @@ from steelyard.recipes.sections import (
     OUTLINE,
     SectionedSystem,
     assembled,
+    found_titles,
     renumbered,
     titles_of,
 )
@@ -50,7 +51,7 @@ class Author(FakeBackend):
         ]
 
 
-def system(backend: Any, **changes: Any) -> SectionedSystem:
+def system(backend: Any, *, wide: Any = None, **changes: Any) -> SectionedSystem:
     def find(queries: Sequence[Query]) -> list[list[Part]]:
         found.append([query.input for query in queries])
         return [[_passage(query.input.rpartition("Section: ")[2])] for query in queries]
@@ -63,7 +64,8 @@ def system(backend: Any, **changes: Any) -> SectionedSystem:
         "find": find,
         "max_tokens": 400,
     }
-    return SectionedSystem.of(LanguageModelSystem(**fields | changes))
+    whole = LanguageModelSystem(**fields | changes)
+    return SectionedSystem.of(whole, changes.get("find", find) if wide is None else wide)
 
 
 def _passage(about: str) -> Part:
@@ -82,6 +84,10 @@ def _passage(about: str) -> Part:
         ('{"sections": ["A \\"q\\"", "\\ud800", "B', ['A "q"']),
         ('{"sections": []}', [""]),
         ('{"sections": [" ", "7."]}', [""]),
+        (
+            '{"sections": ["21-hydroxylase deficiency", "2.5 mg"]}',
+            ["21-hydroxylase deficiency", "2.5 mg"],
+        ),
         ("", [""]),
         ("no JSON at all", [""]),
         (json.dumps({"sections": [f"T{n}x" for n in range(20)]}), [f"T{n}x" for n in range(6)]),
@@ -98,13 +104,37 @@ def test_any_text_is_an_outline_of_at_least_one_section(text: str) -> None:
     assert 1 <= len(titles_of(text)) <= MOST_SECTIONS
 
 
+def titled(document: str, start: int, title: str = "", *headings: str) -> Passage:
+    return Passage(document, start, start + 1, "x", title, headings)
+
+
+def test_an_outline_is_what_the_documents_have_on_the_question_in_their_order():
+    found = [titled("b", 9, "B", "Uses"), titled("a", 7, "A"), titled("b", 2, "B", "B", "Causes")]
+    more = [titled("b", 5, "B", "causes"), titled("c", 0)]
+    ranked = [Part("passage", p, rank) for rank, p in enumerate([*found, *more])]
+    assert found_titles(ranked[::-1]) == ["Causes", "Uses", "A"]
+    assert found_titles([Part("example", example("e", "x"))]) == []
+    many = [Part("passage", titled(f"d{n}", 0, f"T{n}"), n) for n in range(12)]
+    assert found_titles(many) == [f"T{n}" for n in range(MOST_SECTIONS)]
+
+
+def test_a_found_outline_is_not_generated():
+    parts = [Part("passage", titled(f"d{n}", 0, title), n) for n, title in enumerate("AB")]
+    backend: Any = Author()
+    answer = system(backend, wide=lambda queries: [parts for _ in queries]).answer("asthma?")
+    assert [s.title for s in answer.sections] == ["A", "B"]
+    assert [sampling.schema for _, sampling in backend.asked] == [None, None]
+    assert answer.usage == Usage(14, 2, 6)
+
+
 # ---------------------------------------------------------------- the whole way
 
 
 def test_each_section_has_a_search_of_its_own_and_all_are_asked_together():
     backend, found = Author(), []
     [answer] = system(backend, found=found).answer_many([Query("asthma?")])
-    assert found == [["asthma?"], ["asthma?\nSection: Causes", "asthma?\nSection: Care"]]
+    assert found[-1] == ["asthma?\nSection: Causes", "asthma?\nSection: Care"]
+    assert {text for asked in found[:-1] for text in asked} == {"asthma?"}
     assert answer.sections == (
         Section("Causes", "Of Causes much is known.", (1,)),
         Section("Care", "Of Care much is known.", (2,)),

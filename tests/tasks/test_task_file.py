@@ -112,7 +112,8 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             "target =",
             "targt =",
             'task.toml:7: [data] key "targt" is not known. Known: files, train, dev, test, input, '
-            'target, group, user, time, id, split, seed. Did you mean "target"?',
+            "target, group, user, time, id, split, seed, unlabelled, preferences. "
+            'Did you mean "target"?',
         ),
         (
             'name = "tickets"',
@@ -348,7 +349,7 @@ def test_an_unknown_key_is_an_error_with_line_and_nearest_key(
             '[output]\ntype = "label"',
             'output = "label"',
             'task.toml:9: [data] key "output" is not known. Known: files, train, dev, test, '
-            "input, target, group, user, time, id, split, seed. "
+            "input, target, group, user, time, id, split, seed, unlabelled, preferences. "
             "It belongs at the top of the file.",
         ),
         (

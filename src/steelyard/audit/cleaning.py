@@ -18,9 +18,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from steelyard.audit.alike import SURE
+from steelyard.audit.alike import SURE, near_pairs
 from steelyard.audit.personal import Redactor
-from steelyard.audit.sheet import Sheet
+from steelyard.audit.sheet import Placed, Sheet
 from steelyard.core import Json
 from steelyard.errors import InputError, SteelyardError, WorkError, need
 from steelyard.tasks.examples import to_text
@@ -77,25 +77,33 @@ def dropped(sheet: Sheet) -> dict[str, Change]:
     """The rows to leave out, by where they stand, and why.
 
     Only sure near copies are. Where the splits are given, they matter across them only; where they
-    are to be drawn, any two could end in different ones.
+    are to be drawn, any two could end in different ones. How alike two texts are depends a little
+    on the others, so what is left is looked through again until there are none.
     """
     found: dict[str, Change] = {
         copy.where: {"action": "dropped", "why": "copy", "of": copy.of} for copy in sheet.copies
     }
-    near: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
-    for a, b, alike in sheet.pairs:
-        if alike >= SURE and (not sheet.splits_are_given or a.split != b.split):
-            near[a.id].append((b.id, alike))
-            near[b.id].append((a.id, alike))
-    kept: set[str] = set()
-    for row in sorted(sheet.rows, key=lambda row: KEEP_FIRST[row.split]):
-        hit = next(((other, alike) for other, alike in near[row.id] if other in kept), None)
-        if hit is None:
-            kept.add(row.id)
-            continue
-        why = {"action": "dropped", "why": "near copy", "of": hit[0], "alike": round(hit[1], 3)}
-        found[sheet.wheres[row.id]] = {**why, "id": row.id}
+    rows = sorted(sheet.rows, key=lambda row: KEEP_FIRST[row.split])
+    while near := _near_copies(rows, across_only=sheet.splits_are_given):
+        for id_, (of, alike) in near.items():
+            why = {"action": "dropped", "why": "near copy", "of": of, "alike": round(alike, 3)}
+            found[sheet.wheres[id_]] = {**why, "id": id_}
+        rows = [row for row in rows if row.id not in near]
     return found
+
+
+def _near_copies(rows: Sequence[Placed], *, across_only: bool) -> dict[str, tuple[str, float]]:
+    """Rows that are a near copy of an earlier one that stays, with it and how alike they are."""
+    earlier: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+    for a, b, alike in near_pairs([row.example.input for row in rows], similarity=SURE):
+        if not across_only or rows[a].split != rows[b].split:
+            earlier[b].append((a, alike))
+    copies: dict[int, tuple[str, float]] = {}
+    for place in sorted(earlier):
+        hit = next(((a, alike) for a, alike in earlier[place] if a not in copies), None)
+        if hit is not None:
+            copies[place] = (rows[hit[0]].id, hit[1])
+    return {rows[place].id: of for place, of in copies.items()}
 
 
 def _write(

@@ -26,8 +26,8 @@ def enough(sheet: Sheet) -> list[Finding]:
         f"{split} ({_size(*sizes[split])}) of {figures[split]:.3f}" for split in MEASURED
     )
     message = (
-        f"Differences between two recipes that are found four times in five, if they disagree on "
-        f"three examples in ten: {said}."
+        f"Differences between two recipes that are mostly found (80 % power), if they disagree "
+        f"on three examples in ten: {said}."
     )
     tolerance = sheet.task.tolerance
     remedy = "Take rows from train if it has many, or label more."

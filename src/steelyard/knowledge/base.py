@@ -135,6 +135,16 @@ class Base:
                 ) in rows
             ]
 
+    def texts(self, *, now: str) -> list[tuple[str, str]]:
+        """The id and the text of each document that is everybody's and holds at a time."""
+        with self.engine.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT id, text FROM document WHERE tenant = '' AND user = '' "
+                "AND valid_from <= ? AND ? < valid_to ORDER BY id, version, source",
+                (now, now),
+            )
+            return [(id, text) for id, text in rows]
+
     def unreadable(self) -> list[tuple[str, str]]:
         """The files that were not read, or not to their end, each with its reason."""
         with self.engine.connect() as connection:

@@ -12,7 +12,7 @@ from steelyard.core import Recipe, Task, digest
 from steelyard.errors import InputError
 from steelyard.knowledge.ingest import Outcome, Reader, update
 from steelyard.knowledge.reading import Document, Found, read_files
-from steelyard.knowledge.search import SqliteIndex
+from steelyard.knowledge.search import SqliteIndex, utc_now
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
 from steelyard.models import open_embedder
@@ -30,13 +30,17 @@ def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
     Raises:
         InputError: there is no text in any of them.
     """
-    contexts = [recipe.context for recipe in recipes]
+    contexts = [context for recipe in recipes for context in recipe.contexts]
+    reads = any("documents" in recipe.weights.learn for recipe in recipes)
     lookup = Lookup(accepted=home.database.accepted(task.name))
     known = task.knowledge
     started = time.perf_counter()
-    if known.documents and any(context.passages for context in contexts):
+    if known.documents and (reads or any(context.passages for context in contexts)):
         index, unread = _index(task, home, collection(task), known.documents, read_files)
         lookup = replace(lookup, documents=index, notes=unread)
+        if reads:
+            with open_knowledge(home.path, collection(task)) as base:
+                lookup = replace(lookup, texts=tuple(base.texts(now=utc_now())))
     if known.history is not None and any(context.history != "none" for context in contexts):
         records, _ = _index(task, home, f"{collection(task)}.users", [known.history], _read_records)
         lookup = replace(lookup, records=records)

@@ -33,7 +33,11 @@ TEST_SHARE = 0.2  # of a time limit is kept for the sealed test. Source: ours
 
 @dataclass(frozen=True)
 class Trials:
-    """What all trials of one call of `weigh` share."""
+    """What all trials of one call of `weigh` share.
+
+    `named` are the recipes that were asked for by name: diagnostics among them are measured on all
+    of dev, and not on the part of it that explains enough.
+    """
 
     task: Task
     seed: int
@@ -44,6 +48,7 @@ class Trials:
     started: float
     minutes: float | None
     num_seeds: int = 1
+    named: tuple[str, ...] = ()
 
     def on_dev(self, recipe: Recipe) -> Weighed:
         """Build a recipe and measure it on dev; whatever goes wrong stays with this recipe."""
@@ -104,9 +109,11 @@ class Trials:
         return built, self._measure(built, split)
 
     def _examples(self, recipe: Recipe, split: Split) -> Sequence[Example]:
-        """Those that a recipe is measured on: of a diagnostic, as many as explain the others."""
+        """Those that a recipe is measured on: of a diagnostic that nobody named, as many as explain
+        the others."""
         whole = self.task.split(split)
-        return diagnosed(whole) if is_one_of(recipe, DIAGNOSTICS) else whole
+        named = recipe.name in self.named or is_one_of(recipe, self.named)
+        return diagnosed(whole) if is_one_of(recipe, DIAGNOSTICS) and not named else whole
 
     def report(self, weighed: Weighed) -> RecipeReport:
         """A recipe's line of the league table."""

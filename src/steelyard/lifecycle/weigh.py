@@ -72,13 +72,13 @@ def weigh(
     chosen += [recipe for family in families for recipe in family]
     for model in task.models:
         check_model(model)
-        if any(recipe.context.embeds for recipe in chosen):
+        if any(context.embeds for recipe in chosen for context in recipe.contexts):
             check_embedder(model.source)
-    if any(recipe.weights.method == "qlora" for recipe in chosen):
-        check_quantising()
     if task.search.reflection is not None and any(r.context.reflection for r in chosen):
         check_reflection()
         UrlWriter(task.search.reflection)
+    if any(recipe.weights.method == "qlora" for recipe in chosen):
+        check_quantising()
     _reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes
@@ -95,7 +95,16 @@ def weigh(
         lookup = unseen(open_lookup(task, opened, chosen), task)
         chosen, lookup = that_differ(chosen, lookup)
         trials = Trials(
-            task, seeds[0], opened, lookup, grader, listen, started, minutes, len(seeds)
+            task,
+            seeds[0],
+            opened,
+            lookup,
+            grader,
+            listen,
+            started,
+            minutes,
+            num_seeds=len(seeds),
+            named=tuple(recipes or ()),
         )
         verdict = _Run(trials, amounts, families).weigh(chosen)
         key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])

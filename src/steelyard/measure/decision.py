@@ -7,10 +7,13 @@
       worse    it scores lower (adjusted p < 1 − confidence), and is not within
       open     neither
       │
-    the cheapest that is within (the best itself is) … unless an open recipe stands against it:
-      cheaper, and its estimate is within the tolerance → that one: nothing is shown to beat it
+    the least that is within (the best itself is) … unless an open recipe stands against it:
+      less, and its estimate is within the tolerance    → that one: nothing is shown to beat it
       cheaper, and its estimate is not                  → cannot_tell
-      as cheap, and differing in more than decoding     → cannot_tell
+      as cheap, needing no more, unlike beyond decoding → cannot_tell
+
+"Less" is cheaper, or as cheap and needing less: of what the plain prompt does without (weights,
+examples, passages, history) it has fewer to make, to keep and to renew.
 
 When dev cannot tell two recipes apart, both are measured on the sealed test, and `settle` lets
 that one comparison, planned on dev alone, decide where it can.
@@ -154,24 +157,21 @@ def _choose(
     if not sure:  # the best may not be chosen and nobody is known to be level with it
         pick = cheapest(open_ones)
         return replace(decision, outcome="cannot_tell", prefer=pick.name, rival=pick.name)
-    pick = cheapest(sure)
+    pick = _least(sure)
     near = [
         c
         for c in open_ones
-        if c.usd_per_1k * SAME_COST < pick.usd_per_1k
+        if (_is_cheaper(c, pick) or (_is_as_cheap(c, pick) and _needs(c) < _needs(pick)))
         and found[decision.best, c.name].difference <= tolerance
     ]
     if near:
-        pick = cheapest(near)
-    against = [
-        c
-        for c in open_ones
-        if c is not pick
-        and (
-            c.usd_per_1k * SAME_COST < pick.usd_per_1k
-            or (not near and c.usd_per_1k < pick.usd_per_1k * SAME_COST and not _alike(c, pick))
-        )
-    ]
+        pick = _least(near)
+
+    def rivals(c: Candidate) -> bool:
+        as_much = _is_as_cheap(c, pick) and not near and _needs(c) <= _needs(pick)
+        return _is_cheaper(c, pick) or (as_much and not _alike(c, pick))
+
+    against = [c for c in open_ones if c is not pick and rivals(c)]
     if against:
         rival = cheapest(against)
         prefer = cheapest([pick, rival])
@@ -200,9 +200,32 @@ def settle(
 
 def cheapest(candidates: Sequence[Candidate]) -> Candidate:
     """The cheapest, and of those that cost about the same, the one that scores best."""
+    return max(_cheap(candidates), key=lambda c: c.mean)
+
+
+def _least(candidates: Sequence[Candidate]) -> Candidate:
+    """The cheapest, of those that cost about the same the one that needs least, then the best."""
+    return min(_cheap(candidates), key=lambda c: (_needs(c), -c.mean))
+
+
+def _cheap(candidates: Sequence[Candidate]) -> list[Candidate]:
     floor = min(c.usd_per_1k for c in candidates)
-    level = [c for c in candidates if c.usd_per_1k <= floor * SAME_COST]
-    return max(level, key=lambda c: c.mean)
+    return [c for c in candidates if c.usd_per_1k <= floor * SAME_COST]
+
+
+def _is_cheaper(one: Candidate, other: Candidate) -> bool:
+    return one.usd_per_1k * SAME_COST < other.usd_per_1k
+
+
+def _is_as_cheap(one: Candidate, other: Candidate) -> bool:
+    return one.usd_per_1k < other.usd_per_1k * SAME_COST
+
+
+def _needs(candidate: Candidate) -> int:
+    """How much a recipe has that the plain prompt does without."""
+    context, weights = candidate.recipe.context, candidate.recipe.weights
+    parts = (context.examples, context.history, weights.method)
+    return sum(part != "none" for part in parts) + (context.passages > 0)
 
 
 def compare_pairs(

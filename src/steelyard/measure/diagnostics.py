@@ -1,8 +1,8 @@
 """What the diagnostics say of the others: paired differences, each with a sentence.
 
 A diagnostic differs from a recipe in one thing, so that the difference of their scores is what
-that thing brings. It is no candidate, and is measured on a part of dev that is enough to see a
-large difference.
+that thing brings. It is no candidate, and unless it is asked for by name it is measured on a part
+of dev that is enough to see a large difference.
 """
 
 from __future__ import annotations

@@ -52,11 +52,31 @@ def warnings(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
             if split is not None and split.num_errors:
                 failed = _count(split.num_errors, f"{name} example")
                 found.append(f"{report.name} failed on {failed}; they have no score.")
-        if report.learning_curve:
-            found += _training(report.name, report.learning_curve)
+        if curve := report.learning_curve:
+            for earlier in curve.get("earlier", ()):
+                found += _training(f"{report.name} ({earlier['stage']})", earlier)
+            found += _training(report.name, curve)
         if report.status != "finished":
             found.append(f"{report.name} was {report.status}: {report.why}.")
-    return found
+    return found + _unread(reports)
+
+
+def _unread(reports: Sequence[RecipeReport]) -> list[str]:
+    """Weights that know less than an untrained model reads: they fall below plain retrieval."""
+    measured = [(r, r.dev) for r in reports if r.dev is not None and not r.diagnostic]
+    reading = [(r, d) for r, d in measured if r.weights == "none" and " passages (" in r.context]
+    if not reading:
+        return []
+    best, dev = max(reading, key=lambda pair: pair[1].score)
+    return [
+        f"{report.name}, trained and shown no passages, scores {own.score:.3f} on dev, below "
+        f"{best.name}, which is not trained and reads them ({dev.score:.3f}): what the documents "
+        "hold is not in its weights."
+        for report, own in measured
+        if report.weights != "none"
+        and " passages (" not in report.context
+        and own.interval[1] < dev.interval[0]
+    ]
 
 
 def seeds(reports: Sequence[RecipeReport], num_seeds: int) -> list[str]:
@@ -179,12 +199,12 @@ def _why_chosen(task: Task, decision: Decision, name: str) -> str:
     if decision.standings[name] == "within":
         return (
             f"On dev the best, {decision.best}, is {gap} higher, which is within the tolerance "
-            f"of {task.tolerance:g}, and {name} costs less."
+            f"of {task.tolerance:g}, and {name} costs no more."
         )
     if decision.standings[name] == "open":
         return (
             f"On dev nothing is shown to beat it: the best, {decision.best}, is {gap} higher, "
-            f"which may be chance, and {name} costs less."
+            f"which may be chance, and {name} costs no more."
         )
     return (
         f"On dev {decision.best} is {gap} higher, and is ruled out by the task's limits; {name} "

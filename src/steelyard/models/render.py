@@ -32,6 +32,8 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
+TEXT_END = "<|endoftext|>"  # what most models were pre-trained with; the end token otherwise
+
 
 class Renderer:
     """Renders prompts and targets with a Hugging Face tokenizer."""
@@ -59,6 +61,12 @@ class Renderer:
     def target_ids(self, text: str) -> list[int]:
         """Token ids of an answer and its end token."""
         return [*self._encode(self._defused(text)), self.end_token_id]
+
+    def document_ids(self, text: str) -> list[int]:
+        """Token ids of a text that is no turn of a conversation, between two that end texts."""
+        end = self._specials.get(TEXT_END, self.tokenizer.eos_token_id)
+        end = self.end_token_id if end is None else end
+        return [end, *self._encode(self._defused(text)), end]
 
     def decode(self, ids: list[int]) -> str:
         """The text of generated tokens, without special tokens."""

@@ -1,6 +1,6 @@
 """Recipes and how they become Systems."""
 
-from steelyard.recipes.build import Built, Workshop, build
+from steelyard.recipes.build import Built, build
 from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
     CONTROLS,
@@ -12,6 +12,7 @@ from steelyard.recipes.presets import (
 )
 from steelyard.recipes.reflecting import check_reflection
 from steelyard.recipes.sweep import Sweep, parse_sweep, swept
+from steelyard.recipes.workshop import Workshop
 
 __all__ = [
     "CONTROLS",

@@ -4,47 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steelyard.core import Context, Json, Query, Recipe, System, Task, Usage, digest
+from steelyard.core import Context, Json, Recipe, System, Task, Usage, digest
 from steelyard.errors import StoreError
-from steelyard.knowledge.rerank import Likelihood, MaxSim
-from steelyard.models import Backend, UrlWriter, open_backend, open_embedder
-from steelyard.recipes.answering import LanguageModelSystem, answer_limit
+from steelyard.models import Backend, UrlWriter, open_backend
+from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.recipes.controls import build_majority, build_tfidf
-from steelyard.recipes.finding import Lookup, Rerank, find_parts
+from steelyard.recipes.lessons import training_job
 from steelyard.recipes.presets import model_of
-from steelyard.recipes.prompt import Frame, target_text
 from steelyard.recipes.reflecting import reflect
-from steelyard.recipes.searching import Found, Grade, Ground, race
-from steelyard.recipes.sections import SectionedSystem
-from steelyard.store import Artefacts, Database
-from steelyard.training import Job, Progress, TrainingRow, train_in_child
+from steelyard.recipes.searching import Found, Ground, race
+from steelyard.recipes.sections import WIDE, SectionedSystem
+from steelyard.recipes.workshop import ANSWERING, Workshop, prompting
+from steelyard.training import Job, train_in_child
 
 CONTROL_BUILDERS = {"majority": build_majority, "tfidf": build_tfidf}
-ANSWERING = 3  # counts changes to prompts, engine, parsing or controls that make old rows stale
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """Where systems are built: the store, a folder for unfinished jobs, and who is told.
-
-    `grade` scores what is tried on train, `lookup` is where contexts look; `deadline` is a
-    `time.monotonic()` after which training, or a search, is given up. `log` hears of training, and
-    `told` of a search: how many answers there are of how many.
-    """
-
-    database: Database
-    artefacts: Artefacts
-    jobs: Path
-    seed: int
-    grade: Grade
-    lookup: Lookup = Lookup()
-    log: Callable[[Progress], None] = lambda _: None
-    told: Callable[[int, int], None] = lambda _done, _total: None
-    deadline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,11 +62,12 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     seconds = time.perf_counter() - started
     curve, trained_seconds = None, 0.0
     if recipe.weights.method != "none":
-        job = training_job(answering, task, workshop.seed)
+        job, taught_seconds = training_job(answering, task, workshop)
         folder, curve, trained_seconds = _trained(job, workshop)
+        trained_seconds += taught_seconds
         answering = replace(answering, backend=backend.adapted(folder))
     started = time.perf_counter()
-    system = finished(answering)
+    system = finished(answering, task, workshop)
     seconds += time.perf_counter() - started
     if recipe.context.passages or recipe.context.history != "none":
         seconds += workshop.lookup.seconds
@@ -100,42 +77,17 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     return Built(system, fingerprint, setup, curve, found.note, found.usage)
 
 
-def prompting(
-    recipe: Recipe, task: Task, backend: Backend, workshop: Workshop
-) -> LanguageModelSystem:
-    """The system of a recipe on a backend as it is: nothing trained, nothing prepared."""
-    lengths = [backend.count_target_tokens(target_text(e.target)) for e in task.train]
-    return LanguageModelSystem(
-        recipe=recipe,
-        frame=Frame.of(task, recipe.context),
-        backend=backend,
-        find=find_parts(
-            recipe,
-            task,
-            workshop.lookup,
-            embedder=lambda: open_embedder(model_of(task, recipe).source),
-            rerank=_reranker(recipe, task, backend),
-            seed=workshop.seed,
-        ),
-        max_tokens=answer_limit(lengths, backend.context_tokens),
-        truncate=task.limits.too_long == "truncate",
-    )
-
-
-def _reranker(recipe: Recipe, task: Task, backend: Backend) -> Rerank | None:
-    if recipe.context.rerank == "maxsim":
-        return MaxSim(open_embedder(model_of(task, recipe).source))
-    return Likelihood(backend) if recipe.context.rerank == "llm" else None
-
-
-def finished(system: LanguageModelSystem) -> System:
+def finished(system: LanguageModelSystem, task: Task, workshop: Workshop) -> System:
     """A system that answers as its recipe says, the backend ready for it."""
-    if system.recipe.decoding.kind == "sections":
-        sectioned = SectionedSystem.of(system)
+    recipe = system.recipe
+    if recipe.decoding.kind == "sections":
+        widely = replace(recipe, context=replace(recipe.context, passages=WIDE))
+        wide = prompting(widely, task, system.backend, workshop)
+        sectioned = SectionedSystem.of(system, wide.find)
         sectioned.prepare()
         return sectioned
     system.prepare()
-    return system.calibrated() if system.recipe.decoding.calibrated else system
+    return system.calibrated() if recipe.decoding.calibrated else system
 
 
 def _found(recipe: Recipe, task: Task, backend: Backend, workshop: Workshop) -> Found:
@@ -146,7 +98,7 @@ def _found(recipe: Recipe, task: Task, backend: Backend, workshop: Workshop) -> 
 
     ground = Ground(
         task=task,
-        open=lambda one: finished(prompting(one, task, backend, workshop)),
+        open=lambda one: finished(prompting(one, task, backend, workshop), task, workshop),
         grade=workshop.grade,
         key=_depends(task, context, backend, workshop),
         database=workshop.database,
@@ -166,21 +118,6 @@ def _depends(task: Task, context: Context, backend: Backend, workshop: Workshop)
         *(task.hash, backend.fingerprint, workshop.seed, task.limits.too_long, ANSWERING),
         *workshop.lookup.fingerprint(context),
     ]
-
-
-def training_job(system: LanguageModelSystem, task: Task, seed: int) -> Job:
-    """The rows as the trained model will meet them, and how to learn from them.
-
-    A row is shown what it will be shown when it is asked, but for itself and its group.
-    """
-    prompts = system.prompts([Query.of(example) for example in task.train])
-    rows = tuple(
-        TrainingRow(prompt=prompt, target=target_text(example.target), group=example.group)
-        for example, prompt in zip(task.train, prompts, strict=True)
-    )
-    model, base = model_of(task, system.recipe), system.backend.fingerprint
-    memory_gb = task.limits.memory_gb
-    return Job(model, base, system.recipe.weights, seed, rows, memory_gb=memory_gb)
 
 
 def _trained(job: Job, workshop: Workshop) -> tuple[Path, Json, float]:

@@ -7,7 +7,7 @@ shows it, is packed into the budget later (packing.py).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -16,6 +16,7 @@ from steelyard.knowledge import NearestExamples
 from steelyard.knowledge.index import Index, Scope
 from steelyard.models import Embedder
 from steelyard.recipes.history import History
+from steelyard.recipes.near_misses import as_trained, evidence_shown
 from steelyard.recipes.prompt import Part, target_text
 
 Finder = Callable[[Sequence[Query]], list[list[Part]]]
@@ -29,13 +30,15 @@ class Lookup:
     """Where a context looks: passages of documents, records of users, accepted answers.
 
     `accepted` are answers that users accepted or corrected; they are examples like those of
-    train, but those of a user are only ever shown to that user. `seconds` is what making the
-    indexes took, and `notes` say what could not be read.
+    train, but those of a user are only ever shown to that user. `texts` are the ids and texts of
+    whole documents, for weights that learn them. `seconds` is what making the indexes took, and
+    `notes` say what could not be read.
     """
 
     documents: Index | None = None
     records: Index | None = None
     accepted: tuple[Example, ...] = ()
+    texts: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -81,7 +84,8 @@ def find_parts(
         )
         finders.append(lambda queries: history.find(queries, context.num_turns))
     if context.passages and lookup.documents is not None:
-        finders.append(_passages(context, lookup.documents, rerank, seed))
+        trained = evidence_shown(recipe, task, seed)
+        finders.append(_passages(context, lookup.documents, rerank, seed, trained))
     return lambda queries: (
         [list(chain(*own)) for own in zip(*(find(queries) for find in finders), strict=True)]
         or [[] for _ in queries]
@@ -167,21 +171,48 @@ def _groups(task: Task) -> dict[str, str]:
 # ---------------------------------------------------------------- passages
 
 
-def _passages(context: Context, index: Index, rerank: Rerank | None, seed: int) -> Finder:
+def _passages(
+    context: Context,
+    index: Index,
+    rerank: Rerank | None,
+    seed: int,
+    trained: Mapping[str, bool],
+) -> Finder:
+    """What is found for each query; `trained` says of training rows whether evidence is shown."""
+
     def find(queries: Sequence[Query]) -> list[list[Part]]:
-        found = search(queries, context, index, seed)
+        deeper = any(query.example in trained for query in queries)
+        found = search(queries, context, index, seed, more=RERANKED if deeper else 0)
         if rerank is not None:
             found = rerank([query.input for query in queries], found)
-        return [_in_order(passages, context) for passages in found]
+        return [
+            _in_order(own(q, passages), context) for q, passages in zip(queries, found, strict=True)
+        ]
+
+    def own(query: Query, found: Sequence[Passage]) -> list[Passage]:
+        floor = context.relevance_floor
+        kept = [p for p in found if floor is None or p.relevance >= floor]
+        if query.example is None or query.example not in trained:
+            return kept[: context.passages]
+        scope = Scope(user=query.user, as_of=query.time)
+        evidence = _evidence(query, scope, context.passages, index)
+        return as_trained(
+            query,
+            kept,
+            evidence,
+            k=context.passages,
+            shown=trained[query.example],
+            seed=seed,
+        )
 
     return find
 
 
 def search(
-    queries: Sequence[Query], context: Context, index: Index, seed: int
+    queries: Sequence[Query], context: Context, index: Index, seed: int, *, more: int = 0
 ) -> list[list[Passage]]:
     """The passages of a context for each query, best first; more of them to be reranked."""
-    k = context.passages if context.rerank == "none" else max(RERANKED, context.passages)
+    k = max(more, context.passages if context.rerank == "none" else max(RERANKED, context.passages))
     if context.search == "random":
         everything = index.passages(Scope(any_time=True))
         return [
@@ -192,8 +223,7 @@ def search(
     scopes = [Scope(user=q.user, as_of=q.time, any_time=any_time) for q in queries]
     if context.search == "evidence":
         return [
-            _evidence(query, replace(scope, documents=frozenset(query.evidence)), k, index)
-            for query, scope in zip(queries, scopes, strict=True)
+            _evidence(query, scope, k, index) for query, scope in zip(queries, scopes, strict=True)
         ]
     inputs = [query.input for query in queries]
     return index.search(inputs, k, kind=context.search, scopes=scopes)
@@ -201,12 +231,11 @@ def search(
 
 def _evidence(query: Query, scope: Scope, k: int, index: Index) -> list[Passage]:
     """The passages of the documents that hold the answer; of long ones the k that fit best."""
+    scope = replace(scope, documents=frozenset(query.evidence))
     whole = index.passages(scope) if query.evidence else []
     return whole if len(whole) <= k else index.search([query.input], k, scopes=[scope])[0]
 
 
 def _in_order(passages: Sequence[Passage], context: Context) -> list[Part]:
-    floor = context.relevance_floor
-    kept = [p for p in passages if floor is None or p.relevance >= floor][: context.passages]
-    parts = [Part("passage", passage, rank) for rank, passage in enumerate(kept)]
+    parts = [Part("passage", passage, rank) for rank, passage in enumerate(passages)]
     return parts[::-1] if context.order == "best_last" else parts

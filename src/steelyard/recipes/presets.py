@@ -20,6 +20,10 @@ CONTROLS = ("majority", "tfidf", "zero-shot")  # always run: a verdict needs the
 # their dates taken out, and whether examples teach more than their form.
 DIAGNOSTICS = ("oracle-passages", "random-passages", "undated-passages", "shuffled-shot")
 
+# Dear, or rarely worth what they cost: weighed only when they are named, or when the task asks for
+# them in another way (`_asked_for`).
+ON_REQUEST = ("searched-shot", "full", "cpt+lora", "tapt+lora", "distil", "rag+sections")
+
 # Few enough for a small model's attention and a CPU's patience.
 # Source: ours, see docs/log/2026-11-21-first-figures.md
 SHOTS = {"label": 8, "json": 2, "text": 4}
@@ -37,14 +41,10 @@ DECODINGS: dict[str, tuple[tuple[str, Decoding], ...]] = {
 }
 
 
-def presets(task: Task, *, every: bool = False) -> dict[str, Recipe]:
-    """The named recipes that fit the task, in the order in which they run.
-
-    Those that cost more than they usually bring are there when the task asks for them, or with
-    `every`.
-    """
+def presets(task: Task) -> dict[str, Recipe]:
+    """Every named recipe that fits the task, in the order in which they run."""
     shots = min(SHOTS[task.output.type], len(task.train))
-    passages = Context(passages=PASSAGES)
+    passages, bare = Context(passages=PASSAGES), Context(describe_output=False)
     ways = {
         "zero-shot": (Context(), Weights()),
         **{
@@ -53,18 +53,23 @@ def presets(task: Task, *, every: bool = False) -> dict[str, Recipe]:
         },
         "few-shot": (Context(examples="fixed", num_examples=shots), Weights()),
         "nearest-shot": (Context(examples="nearest", num_examples=shots), Weights()),
-        "lora": (Context(describe_output=False), Weights("lora")),
+        "searched-shot": (Context(examples="searched", num_examples=shots), Weights()),
+        "lora": (bare, Weights("lora")),
+        "full": (bare, Weights("full")),
     }
-    if every:
-        ways["full"] = (Context(describe_output=False), Weights("full"))
-    if every or task.search.examples:
-        ways["searched-shot"] = (Context(examples="searched", num_examples=shots), Weights())
     if task.search.reflection is not None:
         ways["gepa"] = (Context(reflection=task.search.reflection.name), Weights())
     if task.knowledge.documents:
         few = min(2, shots)
         ways["rag"] = (passages, Weights())
         ways["rag+shots"] = (replace(passages, examples="nearest", num_examples=few), Weights())
+        ways["lora+rag"] = (replace(bare, passages=PASSAGES), Weights("lora"))
+        ways["cpt+lora"] = (bare, Weights("lora", learn=("documents", "examples")))
+    ways["tapt+lora"] = (bare, Weights("lora", learn=("inputs", "examples")))
+    teacher = Context(examples="nearest", num_examples=shots)
+    ways["distil"] = (bare, Weights("lora", learn=("teacher",), teacher=teacher))
+    if task.preferences:
+        ways["lora+dpo"] = (bare, Weights("lora", learn=("examples", "preferences")))
     if has_users(task):
         ways["history"] = (Context(history="nearest", num_turns=TURNS), Weights())
     table = {name: Recipe(name, model=name) for name in ("majority", "tfidf")}
@@ -74,7 +79,7 @@ def presets(task: Task, *, every: bool = False) -> dict[str, Recipe]:
                 continue
             name = way + suffix
             table[name] = Recipe(name, context=context, weights=weights, decoding=decoding)
-    if "rag" in table and task.output.type == "text" and (every or is_long(task)):
+    if "rag" in table and task.output.type == "text":
         table["rag+sections"] = replace(
             table["rag"], name="rag+sections", decoding=Decoding("sections")
         )
@@ -115,10 +120,9 @@ def _calibratable(context: Context, weights: Weights) -> bool:
 
 
 def select(task: Task, names: Sequence[str] | None = None, *, every: bool = False) -> list[Recipe]:
-    """The recipes to weigh: those named, and the controls; all that fit when none is named. A name
-    that ends in .toml is a file with a recipe of the user's own.
-
-    `every` adds those that have to be asked for, which a name does.
+    """The recipes to weigh: those named, and the controls; all that fit when none is named, but
+    for those `ON_REQUEST` (with `every`, these too). A name that ends in .toml is a file with a
+    recipe of the user's own.
 
     With several base models each recipe runs on each, named `recipe@model`; a name without a
     model means that recipe on all of them.
@@ -126,7 +130,7 @@ def select(task: Task, names: Sequence[str] | None = None, *, every: bool = Fals
     Raises:
         InputError: a name is not known, or a file does not hold a recipe.
     """
-    table = presets(task, every=every or names is not None)
+    table = presets(task)
     files = [name for name in names or () if name.endswith(".toml")]
     models = task.models
     bound: dict[str, str] = {}  # to the model that a file names
@@ -144,7 +148,8 @@ def select(task: Task, names: Sequence[str] | None = None, *, every: bool = Fals
             full = name if len(models) == 1 else f"{name}@{model.name}"
             expanded[full] = replace(recipe, name=full, model=model.name)
     if names is None:
-        return list(expanded.values())
+        left_out = () if every else set(ON_REQUEST) - _asked_for(task)
+        return [r for r in expanded.values() if _way(r.name) not in left_out]
     named = [*(name for name in names if name not in files), *bound]
     known = [*table, *(name for name in expanded if name not in table)]
     for name in named:
@@ -152,6 +157,28 @@ def select(task: Task, names: Sequence[str] | None = None, *, every: bool = Fals
             raise InputError(unknown("recipe", name, known))
     wanted = {*named, *CONTROLS}
     return [r for name, r in expanded.items() if name in wanted or name.split("@")[0] in wanted]
+
+
+def _asked_for(task: Task) -> set[str]:
+    """What of `ON_REQUEST` the task asks for without its name."""
+    asked = {
+        "searched-shot": task.search.examples,
+        "distil": bool(task.unlabelled),  # inputs that nothing else learns from
+        "rag+sections": is_long(task),
+    }
+    return {name for name, wanted in asked.items() if wanted}
+
+
+def _way(name: str) -> str:
+    """A recipe's name without its model and decoding: the part of the table that it is.
+
+    >>> _way("cpt+lora+constrained@small")
+    'cpt+lora'
+    """
+    plain = name.split("@")[0]
+    for suffix in ("+constrained", "+calibrated"):
+        plain = plain.removesuffix(suffix)
+    return plain
 
 
 def is_one_of(recipe: Recipe, names: Sequence[str]) -> bool:

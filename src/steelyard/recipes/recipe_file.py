@@ -61,6 +61,9 @@ def read_recipe(path: Path, table: Mapping[str, Recipe], models: Sequence[str]) 
     found = {part: _part(top.table(part), getattr(base, part)) for part in PARTS}
     recipe = replace(base, model=model or ANY_MODEL, **found)
     _check_fits(top, recipe, prompts)
+    teacher = recipe.weights.teacher_model
+    if teacher is not None and teacher not in models:
+        raise top.table("weights").error("teacher_model", unknown("model", teacher, models))
     return recipe
 
 

@@ -7,8 +7,10 @@
                   What should I know of asthma? Section: Treatment  ─→ its passages ─→ its text
       assembly    the texts under their titles, nothing said twice, marks renumbered
 
-Each section is asked for on its own, so that the last one has as much context as the first. The
-outline and all sections of a batch are two calls of the backend.
+The outline is what the documents have on the question: the headings and titles of the passages
+that a wide search finds. Where they have none, the model writes it. Each section is asked for on
+its own, so that the last one has as much context as the first. All sections of a batch are one call
+of the backend.
 """
 
 from __future__ import annotations
@@ -18,13 +20,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from steelyard.core import Answer, Decoding, Output, Query, Recipe, Section, Source, Usage
+from steelyard.core import (
+    Answer,
+    Decoding,
+    Output,
+    Passage,
+    Query,
+    Recipe,
+    Section,
+    Source,
+    Usage,
+)
 from steelyard.knowledge.text import MARKS, split_sentences, without_marks
 from steelyard.recipes.answering import LanguageModelSystem
-from steelyard.recipes.prompt import Frame
+from steelyard.recipes.finding import Finder
+from steelyard.recipes.prompt import Frame, Part
 from steelyard.tasks.rows import parse_json
 
 MOST_SECTIONS = 6
+LEAST_SECTIONS = 2
+WIDE = 12  # passages whose titles make an outline. Source: ours
 TITLE_CHARACTERS = 80
 OUTLINE_TOKENS = 160
 # A section may have this share of an answer's tokens, and neither it nor the outline more of the
@@ -54,14 +69,17 @@ SECTION_RULE = "Write the named section of the answer and nothing else."
 
 @dataclass(frozen=True)
 class SectionedSystem:
-    """Answers in sections: `outline` gives their titles, and `section` writes one."""
+    """Answers in sections: `outline` looks widely and gives their titles, `section` writes one."""
 
     outline: LanguageModelSystem
     section: LanguageModelSystem
 
     @classmethod
-    def of(cls, whole: LanguageModelSystem) -> SectionedSystem:
-        """The system that writes in sections what `whole` would write at once."""
+    def of(cls, whole: LanguageModelSystem, wide: Finder) -> SectionedSystem:
+        """The system that writes in sections what `whole` would write at once.
+
+        `wide` finds what its outlines are made of.
+        """
         frame, backend = whole.frame, whole.backend
         outline = Frame(
             instruction=f"{frame.instruction}\n{OUTLINE_RULE}",
@@ -72,7 +90,13 @@ class SectionedSystem:
         room = max(LEAST_TOKENS, ceil(SECTION_SHARE * whole.max_tokens))
         constrained = replace(whole.recipe, decoding=Decoding("constrained"))
         return cls(
-            replace(whole, recipe=constrained, frame=outline, max_tokens=min(OUTLINE_TOKENS, most)),
+            replace(
+                whole,
+                recipe=constrained,
+                frame=outline,
+                find=wide,
+                max_tokens=min(OUTLINE_TOKENS, most),
+            ),
             replace(
                 whole,
                 frame=replace(frame, instruction=f"{frame.instruction}\n{SECTION_RULE}"),
@@ -95,8 +119,7 @@ class SectionedSystem:
 
     def answer_many(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer several queries together, in their order."""
-        outlines = self.outline.answer_many(queries)
-        titles = [[] if o.error is not None else titles_of(o.text) for o in outlines]
+        outlines, titles = self._outlined(queries)
         asked = [
             self._asked(query, title)
             for query, own in zip(queries, titles, strict=True)
@@ -107,6 +130,17 @@ class SectionedSystem:
             self._whole(outline, own, [next(written) for _ in own])
             for outline, own in zip(outlines, titles, strict=True)
         ]
+
+    def _outlined(self, queries: Sequence[Query]) -> tuple[list[Answer], list[list[str]]]:
+        """What was generated for each outline, nothing where nothing had to be, and its titles."""
+        titles = [found_titles(parts) for parts in self.outline.find(queries)]
+        outlines = [Answer() for _ in queries]
+        bare = [i for i, own in enumerate(titles) if len(own) < LEAST_SECTIONS]
+        written = self.outline.answer_many([queries[i] for i in bare])
+        for i, outline in zip(bare, written, strict=True):
+            outlines[i] = outline
+            titles[i] = [] if outline.error is not None else titles_of(outline.text)
+        return outlines, titles
 
     def _asked(self, query: Query, title: str) -> Query:
         """What is looked up and asked for one section; without a title it is the whole answer."""
@@ -144,10 +178,24 @@ def titles_of(outline: str) -> list[str]:
             title = str(parse_json(string))
         except ValueError:  # half a character
             continue
-        bare = re.sub(r"^[\s\d.#*)-]+", "", " ".join(title.split())).rstrip(" :.")
+        bare = re.sub(r"^([#*-]+ |\d+[.)]( |$))*", "", " ".join(title.split())).rstrip(" :.")
         if bare:
             found.setdefault(bare.casefold(), bare)
     return list(found.values())[:MOST_SECTIONS] or [""]
+
+
+def found_titles(parts: Sequence[Part]) -> list[str]:
+    """The different headings or titles of passages: the best documents first, each in its order."""
+    shown = sorted((p for p in parts if p.kind == "passage"), key=lambda part: part.rank)
+    passages = [p.content for p in shown if isinstance(p.content, Passage)]
+    documents = list(dict.fromkeys(passage.document for passage in passages))
+    passages.sort(key=lambda passage: (documents.index(passage.document), passage.start))
+    named = [" ".join((p.headings[-1] if p.headings else p.title).split()) for p in passages]
+    found: dict[str, str] = {}
+    for title in named:
+        if title:
+            found.setdefault(title.casefold(), title)
+    return list(found.values())[:MOST_SECTIONS]
 
 
 def assembled(

@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from steelyard.core import SPLITS, Example, Json, Knowledge, Output, Split, Task, digest
+from steelyard.core import (
+    SPLITS,
+    Example,
+    Json,
+    Knowledge,
+    Output,
+    Preference,
+    Split,
+    Task,
+    digest,
+)
 from steelyard.errors import DataError
 from steelyard.tasks.examples import Item, check_columns, fold, give_ids, input_template, to_item
 from steelyard.tasks.knowledge import checked_knowledge, knowledge_hash
@@ -16,7 +26,10 @@ from steelyard.tasks.rows import read_rows
 from steelyard.tasks.schema import spelling
 from steelyard.tasks.split import MIN_GROUPS, draw_splits, num_shared
 from steelyard.tasks.task_file import TaskSpec, parse_task, read_task_text
+from steelyard.tasks.unlabelled import read_preferences, read_unlabelled
 from steelyard.tasks.wording import count
+
+MEASURED: tuple[Split, ...] = ("dev", "test")  # nothing of them is learned from
 
 
 def load_task(path: str | Path) -> Task:
@@ -41,6 +54,8 @@ def load_spec(spec: TaskSpec) -> Task:
     output, splits, more = describe_output(spec, splits)
     notes += more
     examples = {name: tuple(item.example for item in splits[name]) for name in SPLITS}
+    unlabelled, preferences, more = _beside(spec, examples)
+    notes += more
     return Task(
         name=spec.name,
         instruction=spec.instruction,
@@ -50,7 +65,7 @@ def load_spec(spec: TaskSpec) -> Task:
         train=examples["train"],
         dev=examples["dev"],
         test=examples["test"],
-        hash=_hash(spec, output, knowledge, examples),
+        hash=_hash(spec, output, knowledge, examples, unlabelled, preferences),
         models=spec.models,
         usd_per_machine_hour=spec.usd_per_machine_hour,
         limits=spec.limits,
@@ -59,7 +74,26 @@ def load_spec(spec: TaskSpec) -> Task:
         knowledge=knowledge,
         instructions=spec.instructions,
         search=spec.search,
+        unlabelled=unlabelled,
+        preferences=preferences,
     )
+
+
+def _beside(
+    spec: TaskSpec, examples: Mapping[Split, Sequence[Example]]
+) -> tuple[tuple[str, ...], tuple[Preference, ...], list[str]]:
+    """The inputs without targets and the preferences that the task file names, and notes."""
+    template = input_template(spec.data_table, spec.data.input)
+    measured = {example.input for name in MEASURED for example in examples[name]}
+    unlabelled: tuple[str, ...] = ()
+    preferences: tuple[Preference, ...] = ()
+    notes: list[str] = []
+    if (file := spec.data.unlabelled) is not None:
+        unlabelled, notes = read_unlabelled(file, template, measured)
+    if (file := spec.data.preferences) is not None:
+        preferences, more = read_preferences(file, template, spec.output_type, measured)
+        notes = notes + more
+    return unlabelled, preferences, notes
 
 
 def read_items(spec: TaskSpec) -> dict[str, list[Item]]:
@@ -151,6 +185,8 @@ def _hash(
     output: Output,
     knowledge: Knowledge,
     examples: Mapping[Split, Sequence[Example]],
+    unlabelled: Sequence[str],
+    preferences: Sequence[Preference],
 ) -> str:
     body = {
         "instruction": spec.instruction,
@@ -158,8 +194,12 @@ def _hash(
         "scorer": spec.scorer,
         "rows": {name: [_hashed(row) for row in examples[name]] for name in SPLITS},
     }
-    known = knowledge_hash(knowledge)
-    return digest(body if known is None else body | {"knowledge": known})
+    more = {
+        "knowledge": knowledge_hash(knowledge),
+        "unlabelled": list(unlabelled) or None,
+        "preferences": [[p.input, p.chosen, p.rejected] for p in preferences] or None,
+    }
+    return digest(body | {name: value for name, value in more.items() if value is not None})
 
 
 def _hashed(row: Example) -> list[Json]:

@@ -41,7 +41,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     ),
     "data": (
         *("files", "train", "dev", "test", "input", "target"),
-        *("group", "user", "time", "id", "split", "seed"),
+        *("group", "user", "time", "id", "split", "seed", "unlabelled", "preferences"),
     ),
     "output": ("type", "schema"),
     "knowledge": KNOWLEDGE_KEYS,
@@ -72,6 +72,8 @@ class DataSpec:
     id: str | None = None
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
     seed: int = 0
+    unlabelled: Path | None = None
+    preferences: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,14 @@ def _data(data: Table) -> DataSpec:
         id=data.string("id"),
         split=_shares(data),
         seed=data.whole("seed") or 0,
+        unlabelled=_file(data, "unlabelled"),
+        preferences=_file(data, "preferences"),
     )
+
+
+def _file(data: Table, key: str) -> Path | None:
+    name = data.string(key, "a data file such as more.jsonl")
+    return None if name is None else data.file_at(key, name)
 
 
 def _shares(data: Table) -> tuple[float, float, float]:

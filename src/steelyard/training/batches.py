@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,9 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.target)
+
+
+AnyEncoded = TypeVar("AnyEncoded", bound=Encoded)
 
 
 def bytes_per_token(decoder: Decoder, length: int) -> int:
@@ -75,7 +79,7 @@ def shared_tokens(rows: Sequence[Encoded]) -> int:
     return shared if shared * (len(rows) - 1) >= WORTH_SHARING else 0
 
 
-def micro_batches(rows: Sequence[Encoded], limit: int) -> Iterator[list[Encoded]]:
+def micro_batches(rows: Sequence[AnyEncoded], limit: int) -> Iterator[list[AnyEncoded]]:
     """Split the rows of a step into batches of near lengths, of about `limit` tokens at most.
 
     What all prompts begin with counts once in each. A long row is kept from many short ones,
@@ -83,7 +87,7 @@ def micro_batches(rows: Sequence[Encoded], limit: int) -> Iterator[list[Encoded]
     memory of the two apart.
     """
     shared = shared_tokens(rows)
-    batch: list[Encoded] = []
+    batch: list[AnyEncoded] = []
     tokens = shared
     for row in sorted(rows, key=len):
         own = len(row) - shared

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from steelyard.core import Json, Limits, ModelSpec, Weights, digest
+from steelyard.core import Context, Json, Limits, ModelSpec, Objective, Weights, digest
 from steelyard.models import Message, Prompt
 
 JOB_FILE = "job.json"
@@ -23,11 +23,20 @@ SMALLEST_SPLIT = 24  # with fewer rows every one is trained on, without early st
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """A prompt as it will be met when serving, the target's text, and the row's group."""
+    """A prompt as it will be met when serving, the target's text, and the row's group.
+
+    `stage` is the part of the training that learns from it. Documents and inputs are a target
+    without a prompt. `taught_by` is the prompt after which the base itself, without what is being
+    trained, is asked for its distribution over the target. `rejected` is the answer that the
+    target is preferred to.
+    """
 
     prompt: Prompt
     target: str
     group: str
+    stage: Objective = "examples"
+    taught_by: Prompt | None = None
+    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,10 @@ class Job:
     def key(self) -> str:
         return digest([self.fingerprint, asdict(self.weights), self.seed, *map(_plain, self.rows)])
 
+    def stage_rows(self, stage: Objective) -> list[TrainingRow]:
+        """The rows of one of the stages that `weights.learn` names."""
+        return [row for row in self.rows if row.stage == stage]
+
     def write(self, folder: Path) -> None:
         """Write the job so that `read` gives it back."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,13 +80,10 @@ class Job:
         return cls(
             model=ModelSpec(**plain["model"]),
             fingerprint=plain["fingerprint"],
-            weights=Weights(**plain["weights"]),
+            weights=_weights(plain["weights"]),
             seed=plain["seed"],
             memory_gb=plain["memory_gb"],
-            rows=tuple(
-                TrainingRow(tuple(Message(*turn) for turn in turns), target, group)
-                for turns, target, group in plain["rows"]
-            ),
+            rows=tuple(map(_row, plain["rows"])),
         )
 
 
@@ -124,4 +134,40 @@ def held_out_rows(rows: Sequence[TrainingRow], seed: int) -> list[bool]:
 
 
 def _plain(row: TrainingRow) -> list[Json]:
-    return [[[m.role, m.content] for m in row.prompt], row.target, row.group]
+    """A row as JSON; what only some stages have stands last, where it is there."""
+    more = {
+        "taught_by": None if row.taught_by is None else _turns(row.taught_by),
+        "rejected": row.rejected,
+    }
+    rest = {name: value for name, value in more.items() if value is not None}
+    stage = [] if row.stage == "examples" and not rest else [row.stage, rest]
+    return [_turns(row.prompt), row.target, row.group, *stage]
+
+
+def _row(plain: list[Json]) -> TrainingRow:
+    turns, target, group, *more = plain
+    stage: Objective = more[0] if more else "examples"
+    rest: dict[str, Json] = more[1] if more else {}
+    taught_by = rest.get("taught_by")
+    return TrainingRow(
+        _prompt(turns),
+        target,
+        group,
+        stage,
+        taught_by=None if taught_by is None else _prompt(taught_by),
+        rejected=rest.get("rejected"),
+    )
+
+
+def _turns(prompt: Prompt) -> list[list[str]]:
+    return [[message.role, message.content] for message in prompt]
+
+
+def _prompt(turns: list[Json]) -> Prompt:
+    return tuple(Message(*turn) for turn in turns)
+
+
+def _weights(plain: dict[str, Json]) -> Weights:
+    teacher = plain["teacher"]
+    own = {"learn": tuple(plain["learn"]), "teacher": teacher and Context(**teacher)}
+    return Weights(**{**plain, **own})

@@ -33,8 +33,6 @@ from steelyard.training.job import (
 
 if TYPE_CHECKING:  # a fake's child loads no torch
     from steelyard.models.decoder import Decoder
-    from steelyard.models.torch_backend import TorchBackend
-    from steelyard.training.batches import Encoded
     from steelyard.training.objective import Lesson, Row
 
 _Log = Callable[[Progress], None]
@@ -71,7 +69,7 @@ def main(folder: Path) -> int:
 
 def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     from steelyard.models.torch_backend import TorchBackend
-    from steelyard.training import learner, loop
+    from steelyard.training import learner, lessons, loop
     from steelyard.training.ranks import Ranks
 
     ranks = Ranks.join()
@@ -81,56 +79,31 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         raise TrainingError(
             f'model "{job.model.name}" changed since the job was made; weigh the task again'
         )
+    stages = job.weights.learn
+    folders = {stage: folder / f"{number}-{stage}" for number, stage in enumerate(stages)}
+    # All of them before the first step: teacher and replay are the base as it is now.
+    prepared = {stage: lessons.prepare(job, stage, backend, folders[stage]) for stage in stages}
     learning = learner.begin(backend.loaded.decoder, job.weights, seed=job.seed, ranks=ranks)
-    lesson, counts = _examples(job, backend)
-    _fit_memory(job, learning.decoder, lesson)
-    state = loop.train(
-        learning,
-        lesson,
-        weights=job.weights,
-        seed=job.seed,
-        folder=folder / "checkpoints",
-        log=log,
-        ranks=ranks,
-    )
+    curves = []
+    for stage, (lesson, counts) in prepared.items():
+        _fit_memory(job, learning.decoder, lesson)
+        lesson, before = lessons.begin(lesson, learning.decoder)
+        state = loop.train(
+            learning,
+            lesson,
+            weights=lessons.weights_of(job.weights, stage),
+            seed=job.seed,
+            folder=folders[stage] / "checkpoints",
+            log=log,
+            ranks=ranks,
+        )
+        told = ("points", "best_step", "stopped", "trouble", "halved")
+        known = {name: getattr(state, name) for name in told}
+        curves.append({"stage": stage, **known, **counts, **before})
     learning.save(result if ranks.leads else None, backend.loaded)
     ranks.leave()
-    return {
-        "points": state.points,
-        "best_step": state.best_step,
-        "stopped": state.stopped,
-        "trouble": state.trouble,
-        "halved": state.halved,
-        **counts,
-    }
-
-
-def _examples(job: Job, backend: TorchBackend) -> tuple[Lesson[Encoded], dict[str, int]]:
-    """The targets of the job's rows as a lesson, and how many rows there are of which kind."""
-    from steelyard.training.batches import Encoded
-    from steelyard.training.objective import Examples, Lesson
-
-    if not job.rows:
-        raise TrainingError("there is no row to learn from; give the task rows with targets")
-    renderer = backend.renderer
-    held = held_out_rows(job.rows, job.seed)
-    kept: tuple[list[Encoded], list[Encoded]] = ([], [])
-    for row, out in zip(job.rows, held, strict=True):
-        encoded = Encoded(renderer.prompt_ids(row.prompt), renderer.target_ids(row.target))
-        if len(encoded) <= backend.context_tokens:
-            kept[out].append(encoded)
-    rows, held_out = kept
-    if not rows:
-        raise TrainingError(
-            f"no training row fits the model's context of {backend.context_tokens} tokens; "
-            "shorten the inputs or name a base model with a longer context"
-        )
-    counts = {
-        "num_rows": len(rows),
-        "num_held_out": len(held_out),
-        "num_too_long": len(job.rows) - len(rows) - len(held_out),
-    }
-    return Lesson(Examples(), rows, held_out), counts
+    *earlier, last = curves
+    return {**last, "earlier": earlier} if earlier else last
 
 
 def _fit_memory(job: Job, decoder: Decoder, lesson: Lesson[Row]) -> None:
@@ -145,23 +118,26 @@ def _fit_memory(job: Job, decoder: Decoder, lesson: Lesson[Row]) -> None:
 
 def _train_fake(job: Job, _folder: Path, result: Path, log: _Log) -> Json:
     milliseconds = int(job.model.source.partition(":")[2] or 0)
-    held = held_out_rows(job.rows, job.seed)
-    rows = [row for row, out in zip(job.rows, held, strict=True) if not out]
+    last = job.stage_rows(job.weights.learn[-1])
+    held = held_out_rows(last, job.seed)
+    rows = [row for row, out in zip(last, held, strict=True) if not out]
     for step in range(1, job.weights.epochs + 1):
         time.sleep(milliseconds * len(rows) / 1000)
         log(Progress(step, job.weights.epochs, float(step), 1 / step, 1 / step))
-    pairs = [[row.prompt[-1].content, row.target] for row in rows]
+    read = [row for row in job.rows if row.stage != job.weights.learn[-1]]
+    pairs = [[row.prompt[-1].content, row.target] for row in (*rows, *read) if row.prompt]
     (result / ROWS_FILE).write_text(json.dumps(pairs), encoding="utf-8")
     points = [
         {"step": s, "epoch": float(s), "train_loss": 1 / s, "held_out_loss": 1 / s}
         for s in range(1, job.weights.epochs + 1)
     ]
     return {
+        "stage": job.weights.learn[-1],
         "points": points,
         "best_step": job.weights.epochs,
         "stopped": f"after {job.weights.epochs} epochs",
         "num_rows": len(rows),
-        "num_held_out": len(job.rows) - len(rows),
+        "num_held_out": len(last) - len(rows),
         "num_too_long": 0,
     }
 

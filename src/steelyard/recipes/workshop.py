@@ -1,0 +1,68 @@
+"""Where systems are built, and a recipe's prompts as a system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from steelyard.core import Recipe, Task
+from steelyard.knowledge.rerank import Likelihood, MaxSim
+from steelyard.models import Backend, open_embedder
+from steelyard.recipes.answering import LanguageModelSystem, answer_limit
+from steelyard.recipes.finding import Lookup, Rerank, find_parts
+from steelyard.recipes.presets import model_of
+from steelyard.recipes.prompt import Frame, target_text
+from steelyard.recipes.searching import Grade
+from steelyard.store import Artefacts, Database
+from steelyard.training import Progress
+
+ANSWERING = 3  # counts changes to prompts, engine, parsing or controls that make old rows stale
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where systems are built: the store, a folder for unfinished jobs, and who is told.
+
+    `grade` scores what is tried on train, `lookup` is where contexts look; `deadline` is a
+    `time.monotonic()` after which training, or a search, is given up. `log` hears of training, and
+    `told` of a search: how many answers there are of how many.
+    """
+
+    database: Database
+    artefacts: Artefacts
+    jobs: Path
+    seed: int
+    grade: Grade
+    lookup: Lookup = Lookup()
+    log: Callable[[Progress], None] = lambda _: None
+    told: Callable[[int, int], None] = lambda _done, _total: None
+    deadline: float | None = None
+
+
+def prompting(
+    recipe: Recipe, task: Task, backend: Backend, workshop: Workshop
+) -> LanguageModelSystem:
+    """The system of a recipe on a backend as it is: nothing trained, nothing prepared."""
+    lengths = [backend.count_target_tokens(target_text(e.target)) for e in task.train]
+    return LanguageModelSystem(
+        recipe=recipe,
+        frame=Frame.of(task, recipe.context),
+        backend=backend,
+        find=find_parts(
+            recipe,
+            task,
+            workshop.lookup,
+            embedder=lambda: open_embedder(model_of(task, recipe).source),
+            rerank=_reranker(recipe, task, backend),
+            seed=workshop.seed,
+        ),
+        max_tokens=answer_limit(lengths, backend.context_tokens),
+        truncate=task.limits.too_long == "truncate",
+    )
+
+
+def _reranker(recipe: Recipe, task: Task, backend: Backend) -> Rerank | None:
+    if recipe.context.rerank == "maxsim":
+        return MaxSim(open_embedder(model_of(task, recipe).source))
+    return Likelihood(backend) if recipe.context.rerank == "llm" else None

@@ -1,0 +1,110 @@
+"""Learning which of two answers is preferred (direct preference optimisation).
+
+    loss = −log σ( β (r − r₀) )      r = log π(chosen | prompt) − log π(rejected | prompt)
+
+r is what the model that learns makes of a pair, and r₀ what the same model did before it began.
+
+Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from steelyard.models.attention import WholeRows, take
+from steelyard.models.decoder import Decoder
+from steelyard.training import batches
+from steelyard.training.batches import Encoded
+from steelyard.training.target_loss import target_loss
+
+BETA = 0.1  # Source: Rafailov et al. 2023, appendix B
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one prompt; `reference` is how much likelier, in nats, the chosen one was."""
+
+    chosen: Encoded
+    rejected: Encoded
+    reference: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.chosen) + len(self.rejected)
+
+
+class Preferences:
+    """The loss above, in nats per pair."""
+
+    def count(self, _pair: Pair) -> int:
+        return 1
+
+    def micro_batches(self, rows: Sequence[Pair], limit: int) -> Iterator[list[Pair]]:
+        """Pairs of near lengths; the two sides of a pair are never parted."""
+        batch: list[Pair] = []
+        for pair in sorted(rows, key=len):
+            if batch and sum(map(len, batch)) + len(pair) > limit:
+                yield batch
+                batch = []
+            batch.append(pair)
+        if batch:
+            yield batch
+
+    def loss(self, decoder: Decoder, rows: Sequence[Pair]) -> Tensor:
+        ratios = log_ratios(decoder, rows)
+        return pair_losses(ratios, ratios.new_tensor([pair.reference for pair in rows])).sum()
+
+    def held_out(self, decoder: Decoder, rows: Sequence[Pair]) -> dict[str, float]:
+        """Beside the loss: `preference_accuracy`, the share of pairs whose chosen answer is the
+        likelier one, and `reward_accuracy`, that of pairs in which it has gained more than the
+        rejected one. The first can be told before training too."""
+        now = self.ratios(decoder, rows)
+        before = torch.tensor([pair.reference for pair in rows])
+        return {
+            "held_out_loss": float(pair_losses(now, before).mean()),
+            "preference_accuracy": float((now > 0).float().mean()),
+            "reward_accuracy": float((now > before).float().mean()),
+        }
+
+    def ratios(self, decoder: Decoder, rows: Sequence[Pair]) -> Tensor:
+        """The log-ratio of every pair, without gradients. Shapes: N pairs → [N]."""
+        order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+        with torch.inference_mode():
+            found = torch.cat(
+                [
+                    log_ratios(decoder, micro).cpu()
+                    for micro in self.micro_batches(rows, decoder.tokens_at_once)
+                ]
+            )
+        return torch.empty_like(found).index_copy_(0, torch.tensor(order), found)
+
+    def referred(self, decoder: Decoder, rows: Sequence[Pair]) -> list[Pair]:
+        """The pairs, with what the model as it is now makes of them as their reference."""
+        if not rows:
+            return []
+        ratios = self.ratios(decoder, rows).tolist()
+        return [replace(pair, reference=own) for pair, own in zip(rows, ratios, strict=True)]
+
+
+def pair_losses(ratios: Tensor, reference: Tensor) -> Tensor:
+    """Equation 7, pair by pair, in nats, of what the model and its reference make of them."""
+    return -functional.logsigmoid(BETA * (ratios - reference))
+
+
+def log_ratios(decoder: Decoder, pairs: Sequence[Pair]) -> Tensor:
+    """By how many nats each chosen answer is likelier than the rejected one. Shapes: [B]."""
+    rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    batch = batches.pack(rows, decoder.device)
+    attend = WholeRows(batch.shared, batch.packing, decoder.head.weight)
+    states = take(decoder(batch.ids, batch.positions, attend), batch.states)
+    sizes = [len(row.target) for row in rows]
+    losses = [
+        target_loss(own, decoder.output, wanted)
+        for own, wanted in zip(states.split(sizes), batch.targets.split(sizes), strict=True)
+    ]
+    chosen, rejected = torch.stack(losses).unflatten(0, (-1, 2)).unbind(1)
+    return rejected - chosen
