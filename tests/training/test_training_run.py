@@ -201,7 +201,7 @@ def test_a_child_killed_at_random_moments_ends_with_the_weights_of_one_that_was_
             stdin=subprocess.PIPE,
         )
         begun = time.monotonic()
-        while not list(broken.glob("checkpoints/.partial-*")) and child.poll() is None:
+        while not list(broken.glob("*/checkpoints/.partial-*")) and child.poll() is None:
             time.sleep(0.001)
             if time.monotonic() - begun > 120:
                 break
