@@ -164,9 +164,8 @@ def test_a_damaged_head_is_an_error(tmp_path, file):
 @pytest.fixture
 def workshop(tmp_path: Path) -> Any:
     database = Database(tmp_path / "steelyard.db")
-    yield Workshop(
-        database, Artefacts(tmp_path / "artefacts"), tmp_path / "jobs", 0, Grader.of(TASK).grade
-    )
+    grade = Grader.of(TASK).grade
+    yield Workshop(database, Artefacts(tmp_path / "artefacts"), tmp_path / "jobs", 0, grade)
     database.close()
 
 

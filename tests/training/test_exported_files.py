@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +95,40 @@ def test_merging_leaves_out_adapters_and_a_head_that_is_the_embedding(trained: A
         assert set(names) - set(dict(merged_tensors(trained))) == {"lm_head.weight"}
     finally:
         trained.loaded.decoder.model.lm_head = head
+
+
+@pytest.mark.parametrize("kind", [{"dora": True}, {"rank_stabilised": True}])
+def test_other_kinds_of_adapters_are_merged_as_they_answer(
+    tiny_folder: Path, tmp_path: Path, kind: dict[str, bool]
+) -> None:
+    backend = open_in_float32(tiny_folder)
+    adapted = backend.adapted(write_adapter(tmp_path / "adapter", backend, seed=2, **kind))
+    (tmp_path / "merged").mkdir()
+    export(adapted, "merged", tmp_path / "merged")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    found = torch.log_softmax(model(IDS).logits[0], dim=-1)
+    assert torch.allclose(found, log_probs(adapted), atol=1e-3)
+    if "dora" in kind:
+        with pytest.raises(InputError, match="an adapter of DoRA has no form in GGUF"):
+            export(adapted, "gguf-adapter", tmp_path)
+    else:
+        path = export(adapted, "gguf-adapter", tmp_path)
+        alpha = gguf.GGUFReader(path).fields["adapter.lora.alpha"].contents()
+        assert alpha / 4 == pytest.approx(8 / math.sqrt(4))
+
+
+def test_a_whole_model_carries_the_hash_of_what_it_was(trained: Any, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    export(trained, "merged", tmp_path / "x")
+    base = open_in_float32(Path(trained.source))
+    again = base.adapted(tmp_path / "x")  # a folder of our own making is a whole model of ours
+    assert again.adapter is None
+    assert again.base == base.loaded.fingerprint != again.loaded.fingerprint
+    (tmp_path / "y").mkdir()
+    refuse_other_base(export(again, "merged", tmp_path / "y"), base.loaded.fingerprint)
+    other = open_in_float32(write_tiny_model(tmp_path / "other", seed=9))
+    with pytest.raises(StoreError, match="trained from base"):
+        other.adapted(tmp_path / "y")
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own
