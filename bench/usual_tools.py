@@ -93,7 +93,7 @@ class Script:
             vocabulary=self.base.config.vocab_size,
         )
         lengths = [len(self.renderer.target_ids(target_text(e.target))) for e in task.train]
-        self.max_tokens = answer_limit(lengths)
+        self.max_tokens = answer_limit(lengths, self.base.config.max_position_embeddings)
 
     def measure(self, recipe: Recipe, split: Split) -> float:
         """The mean score of a recipe on a split."""

@@ -106,7 +106,11 @@ def wrong_moving(seen: Seen) -> list[str]:
     """Passages, and no more stale answers than any weights give that learned before the change."""
     wrong = _without_passages(seen)
     stale = stale_answers(seen)
-    learned = [stale[name] for name, r in seen.recipes.items() if r.weights.method != "none"]
+    learned = [
+        stale[name]
+        for name, recipe in seen.recipes.items()
+        if name in stale and recipe.weights.method != "none" and not recipe.context.passages
+    ]
     if seen.chosen is not None and learned and stale[seen.chosen.name] > min(learned):
         wrong.append("what is chosen gives more stale answers than weights")
     return wrong

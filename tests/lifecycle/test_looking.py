@@ -89,7 +89,7 @@ def weighed(tmp_path_factory: pytest.TempPathFactory) -> Weighed:
 
 
 def test_documents_bring_their_recipes_and_diagnostics_and_passages_win(weighed):
-    assert list(presets(weighed.task)) == [
+    assert [r.name for r in select(weighed.task)] == [
         *("majority", "tfidf", "zero-shot", "few-shot", "nearest-shot", "lora"),
         *("rag", "rag+shots", "lora+rag"),
         *("oracle-passages", "random-passages", "shuffled-shot"),
