@@ -15,8 +15,9 @@ demo: setup
 	@mkdir -p .steelyard
 	$(STEELYARD) weigh examples/resumes/task.toml --home .steelyard --json .steelyard/resumes.json
 
+# Two at a time, a thread each: they wait for children and files as much as they compute.
 test: setup
-	$(RUN) pytest
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
 
 slow: setup
 	$(RUN) pytest -m slow
