@@ -47,6 +47,11 @@ class Journey:
         return self.verdict.to_json()
 
 
+def names_of(journey: Journey) -> list[str]:
+    """The recipes that are weighed when none is named."""
+    return [recipe.name for recipe in select(journey.task)]
+
+
 @pytest.fixture(scope="module")
 def journeys(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Journey]:
     """One task of each kind, weighed in full with seed 0."""
@@ -85,11 +90,11 @@ def test_a_verdict_has_every_key_that_scripts_rely_on_and_is_json(journeys, kind
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_recipe_that_fits_is_measured_on_the_whole_of_dev(journeys, kind):
     journey = journeys[kind]
-    assert [r.name for r in journey.verdict.recipes] == [r.name for r in select(journey.task)]
+    assert [r.name for r in journey.verdict.recipes] == names_of(journey)
     for report in journey.verdict.recipes:
         assert report.dev is not None
         assert (report.dev.num_examples, report.dev.num_errors) == (len(journey.task.dev), 0)
-    on_dev = dict.fromkeys([r.name for r in select(journey.task)], len(journey.task.dev))
+    on_dev = dict.fromkeys(names_of(journey), len(journey.task.dev))
     assert trials(journey.home, "dev") == on_dev
 
 
@@ -119,7 +124,7 @@ def test_the_fake_learns_from_examples_and_the_plain_prompt_does_not(journeys):
 
 def test_the_events_tell_the_plan_each_start_each_answer_and_each_end(journeys):
     journey = journeys["text"]
-    names = [recipe.name for recipe in select(journey.task)]
+    names = names_of(journey)
     plan, *rest = journey.events
     assert isinstance(plan, Planned)
     assert plan.recipes == tuple(names)

@@ -69,9 +69,8 @@ def test_a_recipe_is_a_value_on_the_axes():
     )
     assert table["nearest-shot"].context == Context(examples="nearest", num_examples=SHOTS["label"])
     assert table["lora"].weights == Weights("lora")
-    whole = presets(LABEL)["full"]
-    assert whole.weights == Weights("full")
-    assert table["lora"].context == whole.context == Context(describe_output=False)
+    assert table["full"].weights == Weights("full")
+    assert table["lora"].context == table["full"].context == Context(describe_output=False)
     assert presets(JSON)["few-shot"].context.num_examples == SHOTS["json"]
     assert presets(JSON)["lora+constrained"].decoding == Decoding("constrained")
     assert presets(TEXT)["few-shot"].decoding == Decoding("free")
