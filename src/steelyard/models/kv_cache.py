@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from steelyard.models import runtime
 from steelyard.models.attention import Packing, attend
 from steelyard.models.decoder import Decoder
 
@@ -112,6 +113,7 @@ class Rows:
                 new = self._buffer(wide)
                 new[:, :, : old.shape[2]] = old
                 buffers[layer] = new
+        runtime.give_back()  # the old ones fit nothing that comes
 
     def _buffer(self, columns: int) -> Tensor:
         return self.like.new_zeros(self.size, self.heads, columns, self.width)
