@@ -232,7 +232,7 @@ class Context:
     `search` are no searches: `evidence` takes passages of the documents that hold the answer,
     `random` takes any. `as_of` says of which documents: of those that held when it was `asked`, or
     of `any` time, whatever their dates. `order` says at which end the best one stands; `best_last`
-    is next to the question.
+    is next to the question. Source of its default: ours, docs/log/2026-11-26-time-and-users.md
 
     `num_turns` counts the earlier turns and records of the user who asks: the `last` ones, or
     those `nearest` to the input. `budget_tokens` bounds the prompt; without it the model's own

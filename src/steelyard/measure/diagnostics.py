@@ -101,7 +101,7 @@ def _sentence(one: Comparison, contrast: Contrast, confidence: float) -> str:
     way = "higher" if one.difference >= 0 else "lower"
     beyond = one.p_adjusted < 1 - confidence
     said = contrast.higher if beyond and one.difference > 0 else contrast.not_higher
-    chance = "" if beyond else ", which may be chance"
+    chance = "" if beyond else f" (p {one.p_adjusted:.2f} after Holm), which may be chance"
     return (
         f"{one.a} scores {abs(one.difference):.3f} {way} than {one.b} on {one.num_examples} dev "
         f"examples, interval [{low:.3f}, {high:.3f}]{chance}: {said}."
