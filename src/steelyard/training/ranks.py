@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,8 +19,6 @@ from torch.distributed.tensor import DTensor
 
 from steelyard.training.objective import Row
 from steelyard.training.sharding import held
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +88,15 @@ class Ranks:
             held(gradient).mul_(min(1.0, longest / (length + 1e-6)))  # as PyTorch's own does
         return length
 
-    def agree(self, value: T) -> T:
-        """The first one's value, for what all must decide alike."""
+    def agree(self, figures: dict[str, float]) -> dict[str, float]:
+        """The first one's figures, for what all must decide alike; all have them by these names."""
         if self.size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
+            return figures
+        names = sorted(figures)
+        values = [figures[name] for name in names]
+        box = torch.tensor(values, dtype=torch.float64, device=_device())
+        dist.broadcast(box, src=0)
+        return dict(zip(names, box.tolist(), strict=True))
 
     def leave(self) -> None:
         """Wait for the others and end the group."""
