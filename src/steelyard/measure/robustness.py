@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from steelyard.core import Example, Query, System
+from steelyard.core import Answer, Example, Query, System
 from steelyard.measure.grading import Grader
 
 TYPO_SHARE = 0.1  # of the words of four letters and more. Source: ours
@@ -24,22 +24,24 @@ def robustness(
 
     None where no example was answered; a change that changes no input is left out.
     """
-    found = {"plain": _score(system, examples, [e.input for e in examples], grader)}
+    kinds = {"plain": [e.input for e in examples]}
     for kind, change in CHANGES.items():
         texts = [change(e.input, random.Random(f"{seed}:{kind}:{e.id}")) for e in examples]
-        if any(text != e.input for text, e in zip(texts, examples, strict=True)):
-            found[kind] = _score(system, examples, texts, grader)
-    return found
+        if texts != kinds["plain"]:
+            kinds[kind] = texts
+    asked = [pair for texts in kinds.values() for pair in zip(texts, examples, strict=True)]
+    # All at once: a pass over many answers costs little more than one over few.
+    answers = system.answer_many(
+        [Query(text, e.user, e.time, e.id, e.evidence) for text, e in asked]
+    )
+    size = len(examples)
+    return {
+        kind: _score(answers[place * size : (place + 1) * size], examples, grader)
+        for place, kind in enumerate(kinds)
+    }
 
 
-def _score(
-    system: System, examples: Sequence[Example], texts: Sequence[str], grader: Grader
-) -> float | None:
-    queries = [
-        Query(text, e.user, e.time, e.id, e.evidence)
-        for text, e in zip(texts, examples, strict=True)
-    ]
-    answers = system.answer_many(queries)
+def _score(answers: Sequence[Answer], examples: Sequence[Example], grader: Grader) -> float | None:
     scores = [
         grader.grade(answer, example).value
         for answer, example in zip(answers, examples, strict=True)
