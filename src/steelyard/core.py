@@ -662,6 +662,7 @@ class Verdict:
     versions: Mapping[str, str]
     curves: tuple[Json, ...] = ()
     diagnostics: tuple[Json, ...] = ()
+    evaluations: Json = None
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

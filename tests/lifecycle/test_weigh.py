@@ -129,8 +129,8 @@ def test_the_events_tell_the_plan_each_start_each_answer_and_each_end(journeys):
     assert isinstance(plan, Planned)
     assert plan.recipes == tuple(names)
     assert (plan.num_train, plan.num_dev, plan.num_test) == (60, 20, 20)
-    assert [e.recipe for e in rest if isinstance(e, Started)] == names
-    assert [e.report.name for e in rest if isinstance(e, Ended)] == names
+    assert list(dict.fromkeys(e.recipe for e in rest if isinstance(e, Started))) == names
+    assert sorted(e.report.name for e in rest if isinstance(e, Ended)) == sorted(names)
     assert {e.recipe for e in rest if isinstance(e, Training)} == {"lora"}
     measured = [e for e in rest if isinstance(e, Measured) and e.recipe == "lora"]
     assert [e.done for e in measured if e.split == "dev"] == [15, 16, 17, 18, 19, 20]

@@ -82,7 +82,7 @@ def run(
     saved: list[list[Row]] = []
     rows = measure(
         system,
-        examples,
+        batches(examples),
         Grader(SCORERS["exact"]),
         price=HOURLY,
         done=done or {},
@@ -130,11 +130,12 @@ def test_no_examples_are_no_batches_and_no_rows(clock):
 # ---------------------------------------------------------------- the rows
 
 
-def test_rows_come_back_in_the_order_of_the_split_and_are_saved_batch_by_batch(clock):
+def test_rows_come_back_in_the_order_of_the_plan_and_are_saved_batch_by_batch(clock):
     examples = [example(f"e{n}", "x" * (200 - n)) for n in range(ALONE + BATCH + 5)]
     rows, saved = run(Recorder(clock), examples)
-    assert [row.example_id for row in rows] == [e.id for e in examples]
-    assert [row.group for row in rows] == [e.group for e in examples]
+    planned = [e for batch in batches(examples) for e in batch]
+    assert [row.example_id for row in rows] == [e.id for e in planned]
+    assert [row.group for row in rows] == [e.group for e in planned]
     assert [len(batch) for batch in saved] == [BATCH, 5] + [1] * ALONE
     plan = [[e.id for e in batch] for batch in batches(examples)]
     assert [[row.example_id for row in batch] for batch in saved] == plan
@@ -224,7 +225,7 @@ def test_a_scorer_that_fails_stops_the_trial_and_not_silently(clock):
     with pytest.raises(TrialError, match="scorer: failed"):
         measure(
             Recorder(clock),
-            EXAMPLES,
+            batches(EXAMPLES),
             Grader(Breaking()),
             price=HOURLY,
             done={},
@@ -243,7 +244,7 @@ def test_an_interruption_is_no_failed_example(clock):
     with pytest.raises(KeyboardInterrupt):
         measure(
             Interrupted(clock),
-            EXAMPLES,
+            batches(EXAMPLES),
             Grader(SCORERS["exact"]),
             price=HOURLY,
             done={},
@@ -292,7 +293,7 @@ def test_the_deadline_stops_between_two_batches_and_what_was_measured_is_saved(c
     with pytest.raises(OutOfTimeError, match=f"after {answered} of {len(EXAMPLES)} answers"):
         measure(
             system,
-            EXAMPLES,
+            batches(EXAMPLES),
             Grader(SCORERS["exact"]),
             price=HOURLY,
             done={},

@@ -60,7 +60,7 @@ def league_table(verdict: Mapping[str, Json]) -> Table:
     """Every recipe, best dev score first; those without one at the end, then the diagnostics."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("recipe", no_wrap=True)
-    for name in ("dev", "test", "USD/1k", "ms", "set-up"):
+    for name in ("dev", "dropped", "test", "USD/1k", "ms", "set-up"):
         table.add_column(name, justify="right", no_wrap=True)
     recipes = sorted(verdict["recipes"], key=lambda r: -(r["dev"]["score"] if r["dev"] else -1))
     recipes.sort(key=is_diagnostic)
@@ -69,18 +69,34 @@ def league_table(verdict: Mapping[str, Json]) -> Table:
             table.add_row("diagnostics, never chosen", style="dim")
         chosen = recipe["name"] in (verdict["chosen"], verdict["prefer"])
         if recipe["dev"] is None:
-            table.add_row(recipe["name"], recipe["status"], "", "", "", "", style="dim")
+            table.add_row(recipe["name"], recipe["status"], "", "", "", "", "", style="dim")
             continue
         table.add_row(
             Text(f"{'→ ' if chosen else '  '}{recipe['name']}"),
             _score(recipe["dev"]),
+            dropped_after(recipe),
             _score(recipe["test"]),
             money(recipe["usd_per_1k"]),
             _number(recipe["latency_ms"]["p50"]),
             _seconds(recipe["setup_seconds"]),
-            style="bold" if chosen else None,
+            style=_style(recipe, chosen=chosen),
         )
     return table
+
+
+def _style(recipe: Mapping[str, Json], *, chosen: bool) -> str | None:
+    if chosen:
+        return "bold"
+    return "dim" if recipe["status"] == "eliminated" else None
+
+
+def dropped_after(recipe: Mapping[str, Json]) -> str:
+    """After how many dev examples the race dropped a recipe.
+
+    >>> dropped_after({"status": "eliminated", "dev": {"num_examples": 20}})
+    'after 20'
+    """
+    return f"after {recipe['dev']['num_examples']}" if recipe["status"] == "eliminated" else ""
 
 
 def is_diagnostic(recipe: Mapping[str, Json]) -> bool:

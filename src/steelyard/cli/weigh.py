@@ -38,6 +38,9 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
         str | None,
         typer.Option(metavar="PART=N,N", help="One part of the context in several amounts."),
     ] = None,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Measure all to the end; drop nobody on the way.")
+    ] = False,
     json: JsonPath = None,
 ) -> None:
     """Build every recipe, measure them on the same examples, and say which to use."""
@@ -52,6 +55,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
             recipes=names,
             minutes=minutes,
             sweep=sweep,
+            exhaustive=exhaustive,
             listen=listen,
         ).to_json()
     with open_home(home) as opened:

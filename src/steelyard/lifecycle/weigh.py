@@ -23,6 +23,7 @@ from steelyard.lifecycle.events import Listener, Planned
 from steelyard.lifecycle.home import DEFAULT_HOME, open_home
 from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
+from steelyard.lifecycle.racing import Race
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
@@ -30,6 +31,7 @@ from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.diagnostics import explain
 from steelyard.measure.grading import Grader
 from steelyard.measure.verdict import (
+    MEASURED,
     Weighed,
     break_evens,
     candidate,
@@ -42,7 +44,7 @@ from steelyard.recipes import Sweep, check_reflection, parse_sweep, select, swep
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
 
 
-def weigh(
+def weigh(  # noqa: PLR0913  each is an option of the verb
     task: Task,
     *,
     home: Path = DEFAULT_HOME,
@@ -50,6 +52,7 @@ def weigh(
     recipes: Sequence[str] | None = None,
     minutes: float | None = None,
     sweep: str | None = None,
+    exhaustive: bool = False,
     listen: Listener = lambda _: None,
 ) -> Verdict:
     """Weigh recipes for a task and keep the verdict in the home folder.
@@ -58,7 +61,9 @@ def weigh(
     interruption goes on where it stopped, and after a finished run returns at once.
     `recipes` names some instead of all that fit; the controls always run. `minutes` bounds the
     work and defaults to the task's limit. `sweep`, such as "passages=0,1,2,4", weighs one part of
-    the context in several amounts, alone unless recipes are named too. With several seeds, such as
+    the context in several amounts, alone unless recipes are named too. Recipes that are shown to be
+    lower are dropped on the way; a sweep, or `exhaustive`, measures all of them to the end, and
+    what training may have spoilt for all that were trained. With several seeds, such as
     range(3), recipes with trained weights are trained with each, which shows how far chance moves
     their score; all else is done with the first.
 
@@ -106,7 +111,7 @@ def weigh(
             num_seeds=len(seeds),
             named=tuple(recipes or ()),
         )
-        verdict = _Run(trials, amounts, families).weigh(chosen)
+        verdict = _Run(trials, amounts, families, exhaustive or sweep is not None).weigh(chosen)
         key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
         opened.database.add_verdict(key, verdict.to_json())
     return verdict
@@ -119,6 +124,7 @@ class _Run:
     trials: Trials
     sweep: Sweep | None
     families: Sequence[Sequence[Recipe]]
+    exhaustive: bool
 
     @property
     def task(self) -> Task:
@@ -135,7 +141,7 @@ class _Run:
         sizes = len(task.train), len(task.dev), len(task.test)
         notes = (*task.notes, *self.trials.lookup.notes)
         self.trials.listen(Planned(task.name, names, *sizes, smallest, notes))
-        measured = [self.trials.on_dev(recipe) for recipe in recipes]
+        measured = Race(self.trials, recipes, self.exhaustive).run()
         diagnostics = [w for w in measured if w.diagnostic]
         weighed = [w for w in measured if not w.diagnostic]
         finished = [w for w in weighed if w.status == "finished"]
@@ -149,7 +155,14 @@ class _Run:
             seed=self.seed,
         )
         final = finalists(decision, weighed)
-        weighed = [self.trials.on_test(w) if w.recipe.name in final else w for w in weighed]
+        weighed = [
+            self.trials.guarded(w) if self.exhaustive and w.status == "finished" else w
+            for w in weighed
+        ]
+        weighed = [
+            self.trials.on_test(self.trials.guarded(w)) if w.recipe.name in final else w
+            for w in weighed
+        ]
         tests = self._test_comparisons(weighed, final, groups)
         if decision.outcome == "cannot_tell" and tests:
             eligible = [c.name for c in candidates if c.eligible]
@@ -208,6 +221,7 @@ class _Run:
                 *task.notes,
                 *self.trials.lookup.notes,
                 *(w.note for w in weighed if w.note),
+                *sentences.race(task, reports),
                 *sentences.seeds(reports, self.trials.num_seeds),
             ),
             warnings=tuple(sentences.warnings(task, (*reports, *explaining))),
@@ -215,8 +229,9 @@ class _Run:
             hardware=hardware(),
             versions=versions(),
             curves=self._curves(weighed, named),
+            evaluations=_evaluations(task, weighed),
             diagnostics=explain(
-                [candidate(w, task) for w in (*weighed, *diagnostics) if w.status == "finished"],
+                [candidate(w, task) for w in (*weighed, *diagnostics) if w.status in MEASURED],
                 {example.id: example.group for example in task.dev},
                 confidence=CONFIDENCE,
                 seed=self.seed,
@@ -248,6 +263,13 @@ class _Run:
                 )
             )
         return tuple(curves)
+
+
+def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
+    """How many answers on dev language models gave, of how many if each recipe answered all."""
+    asked = [w for w in weighed if w.recipe.model != w.recipe.name]
+    done = sum(len(w.rows.get("dev", ())) for w in asked)
+    return {"done": done, "all": len(asked) * len(task.dev)}
 
 
 def _reach_scorer(task: Task) -> None:

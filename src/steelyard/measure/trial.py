@@ -3,7 +3,7 @@
 The last `ALONE` examples are answered one at a time: their rows know what a lone caller
 waits. All others go in batches of near lengths: their rows know what an answer costs on a busy
 machine. The batches come first, so that nobody alone pays for what is loaded on first use.
-Which examples share a batch depends on the split alone, so that a resumed trial gives the same
+Which examples share a batch depends on the examples alone, so that a resumed trial gives the same
 answers as an uninterrupted one.
 """
 
@@ -50,7 +50,7 @@ class Price:
 
 def measure(
     system: System,
-    examples: Sequence[Example],
+    plan: Sequence[Sequence[Example]],
     grader: Grader,
     *,
     price: Price,
@@ -58,7 +58,7 @@ def measure(
     save: Callable[[list[Row]], None],
     deadline: float | None = None,
 ) -> list[Row]:
-    """The rows of `examples`, in their order, measuring those that are not in `done`.
+    """The rows of a plan of batches, in its order, measuring those that are not in `done`.
 
     `save` is called with the new rows of each batch as soon as they are known; `deadline` is a
     `time.monotonic()`.
@@ -67,7 +67,8 @@ def measure(
         OutOfTimeError: the deadline passed between two batches.
     """
     rows = dict(done)
-    for batch in batches(examples):
+    examples = [example for batch in plan for example in batch]
+    for batch in plan:
         missing = {example.id for example in batch if example.id not in rows}
         if not missing:
             continue
@@ -87,9 +88,9 @@ def renewed(row: Row, example: Example, grader: Grader, price: Price) -> Row:
     return replace(row, score=score, cost_usd=price.of(row.answer.usage, row.compute_ms))
 
 
-def batches(examples: Sequence[Example]) -> list[list[Example]]:
+def batches(examples: Sequence[Example], alone: int = ALONE) -> list[list[Example]]:
     """The fixed plan of a trial: the shortest together, then the longer, then some alone."""
-    together = max(0, len(examples) - ALONE)
+    together = max(0, len(examples) - alone)
     rest = sorted(examples[:together], key=lambda example: (len(example.input), example.id))
     groups = [rest[i : i + BATCH] for i in range(0, len(rest), BATCH)]
     return groups + [[example] for example in examples[together:]]

@@ -24,6 +24,7 @@ from steelyard.measure.grading import Grader
 from steelyard.measure.statistics import break_even, mean_interval
 
 FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
+MEASURED: tuple[Status, ...] = ("finished", "eliminated")  # those that have scores
 NUM_DISAGREEMENTS = 12
 RECIPES_SIDE_BY_SIDE = 5
 
@@ -51,18 +52,19 @@ class Weighed:
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
 
 
-def checked(weighed: Weighed) -> Weighed:
-    """The same, `failed` when too many of its dev examples are errors."""
+def checked(weighed: Weighed, num_examples: int | None = None) -> Weighed:
+    """The same, `failed` when too many of its dev examples are errors: of those measured, or of
+    `num_examples` that there are to be measured."""
     rows = weighed.rows.get("dev", ())
     errors = [row.error for row in rows if row.error is not None]
-    if not rows or len(errors) <= FAILED_SHARE * len(rows):
+    if not rows or len(errors) <= FAILED_SHARE * (num_examples or len(rows)):
         return weighed
     why = f"{len(errors)} of {len(rows)} examples failed, the first with: {errors[0]}"
     return replace(weighed, status="failed", why=why)
 
 
 def candidate(weighed: Weighed, task: Task, split: Split = "dev") -> Candidate:
-    """A finished recipe as the decision sees it."""
+    """A measured recipe as the decision sees it."""
     rows = weighed.rows[split]
     usd = usd_per_1k(rows)
     p95 = latency(rows).p95
@@ -95,7 +97,8 @@ def finalists(decision: Decision, weighed: Sequence[Weighed]) -> list[str]:
 def baseline(chosen: str, decision: Decision, weighed: Sequence[Weighed]) -> str:
     """What the chosen recipe is held against: the plain prompt on its own model, if it can be."""
     finished = [w for w in weighed if w.status == "finished" and w.recipe.name != chosen]
-    plain = [w.recipe for w in finished if w.recipe.name.split("@")[0] == "zero-shot"]
+    asked = [w for w in weighed if w.status in MEASURED and w.recipe.name != chosen]
+    plain = [w.recipe for w in asked if w.recipe.name.split("@")[0] == "zero-shot"]
     model = next(w.recipe.model for w in weighed if w.recipe.name == chosen)
     is_plain = chosen.split("@")[0] == "zero-shot"
     if plain and not is_plain:
@@ -156,7 +159,7 @@ def _split_report(
 ) -> SplitReport | None:
     rows = weighed.rows.get(split, ())
     scored = [(row.score, row.group) for row in rows if row.score is not None]
-    if weighed.status != "finished" or len({group for _, group in scored}) < 2:
+    if weighed.status not in MEASURED or len({group for _, group in scored}) < 2:
         return None
     values = [score.value for score, _ in scored]
     groups = [group for _, group in scored]
@@ -170,9 +173,9 @@ def _split_report(
 
 
 def usd_per_1k(rows: Sequence[Row]) -> float:
-    """US dollars per thousand answers, from the rows answered in batches where there are any."""
-    batched = [row.cost_usd for row in rows if row.batch_size > 1]
-    costs = batched or [row.cost_usd for row in rows]
+    """US dollars per thousand answers, from the rows of the largest batches."""
+    largest = max((row.batch_size for row in rows), default=0)
+    costs = [row.cost_usd for row in rows if row.batch_size == largest]
     return 1000 * sum(costs) / len(costs) if costs else 0.0
 
 
@@ -191,9 +194,9 @@ def latency(rows: Sequence[Row]) -> Latency:
 def break_evens(
     weighed: Sequence[Weighed], names: Sequence[str], task: Task, *, seed: int
 ) -> list[BreakEven]:
-    """When each of `names` overtakes, or is overtaken by, every other finished recipe."""
+    """When each of `names` overtakes, or is overtaken by, every other measured recipe."""
     found: dict[tuple[str, str], BreakEven] = {}
-    finished = [w for w in weighed if w.status == "finished" and w.setup_seconds is not None]
+    finished = [w for w in weighed if w.status in MEASURED and w.setup_seconds is not None]
     for one in finished:
         for other in finished:
             if one.recipe.name not in names or one is other:
@@ -237,10 +240,11 @@ def disagreements(task: Task, weighed: Sequence[Weighed], first: Sequence[str]) 
     `first` are the recipes that must be among those shown.
     """
     shown = list(_side_by_side(weighed, first))
+    rows = {w.recipe.name: {row.example_id: row for row in w.rows["dev"]} for w in shown}
     spreads = []
     for place, example in enumerate(task.dev):
-        scores = [w.rows["dev"][place].score for w in shown]
-        values = [score.value for score in scores if score is not None]
+        found = [by_id.get(example.id) for by_id in rows.values()]
+        values = [row.score.value for row in found if row is not None and row.score is not None]
         if values and max(values) > min(values):
             spreads.append((max(values) - min(values), -place, example))
     spreads.sort(key=lambda entry: entry[:2], reverse=True)
@@ -250,9 +254,13 @@ def disagreements(task: Task, weighed: Sequence[Weighed], first: Sequence[str]) 
             "split": "dev",
             "input": example.input,
             "target": example.target,
-            "answers": [_side(w.recipe.name, w.rows["dev"][-place]) for w in shown],
+            "answers": [
+                _side(name, by_id[example.id])
+                for name, by_id in rows.items()
+                if example.id in by_id
+            ],
         }
-        for _, place, example in spreads[:NUM_DISAGREEMENTS]
+        for _, _, example in spreads[:NUM_DISAGREEMENTS]
     ]
 
 
