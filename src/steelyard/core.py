@@ -663,6 +663,7 @@ class Verdict:
     curves: tuple[Json, ...] = ()
     diagnostics: tuple[Json, ...] = ()
     evaluations: Json = None
+    turning_points: tuple[Json, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

@@ -14,6 +14,7 @@ from fake_tasks import KINDS, rows_of, stored, trials, without_times, write_task
 from steelyard.core import ModelSpec, Task, Verdict
 from steelyard.lifecycle import json_text, open_home, weigh, write_report
 from steelyard.lifecycle.events import Ended, Measured, Planned, Started, Training
+from steelyard.measure.turning import here
 from steelyard.recipes import select
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.tasks import load_task
@@ -113,6 +114,16 @@ def test_the_sealed_test_is_opened_for_two_recipes_and_once(journeys, kind):
     shown = {entry["id"] for entry in journey.verdict.disagreements}
     assert shown
     assert shown <= {example.id for example in journey.task.dev}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_would_change_the_answer_begins_at_the_answer(journeys, kind):
+    verdict = journeys[kind].verdict
+    assert {entry["of"] for entry in verdict.turning_points} >= {"tolerance", "p95_ms", "volume"}
+    for entry in verdict.turning_points:
+        piece = entry["answers"][here(entry["answers"], entry["now"])]
+        answer = (verdict.outcome, verdict.chosen or verdict.prefer)
+        assert (piece["outcome"], piece["recipe"]) == answer
 
 
 def test_the_fake_learns_from_examples_and_the_plain_prompt_does_not(journeys):

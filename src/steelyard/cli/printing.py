@@ -12,6 +12,7 @@ from rich.text import Text
 
 from steelyard.core import Json
 from steelyard.lifecycle import Files
+from steelyard.tasks.wording import money
 
 PLAIN_WIDTH = 120
 HEADLINES = {"cannot_tell": "Cannot tell yet", "nothing_works": "Nothing works"}
@@ -40,6 +41,9 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     for recipe in verdict["recipes"]:
         if guards := recipe.get("guards"):
             console.print(Padding(Text(f"{recipe['name']}: {guards['sentence']}"), (1, 0, 0, 0)))
+    if turning := verdict.get("turning_points"):
+        told = "\n".join(f"  {found['sentence']}" for found in turning)
+        console.print(Padding(Text(f"What would change the answer\n{told}"), (1, 0, 0, 0)))
     for curve in verdict.get("curves", ()):
         console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
     if diagnostics := verdict.get("diagnostics", ()):
@@ -109,21 +113,6 @@ def _score(split: Any) -> str:
         return ""
     low, high = split["interval"]
     return f"{split['score']:.2f} [{low:.2f} {high:.2f}]"
-
-
-def money(usd: float | None) -> str:
-    """US dollars with two significant figures, and no exponent.
-
-    >>> money(0.00123), money(1.5), money(None)
-    ('0.0012', '1.5', '')
-    """
-    if usd is None:
-        return ""
-    if usd == 0:
-        return "0"
-    if usd < 1e-6:
-        return "<0.000001"
-    return f"{usd:.2g}" if usd >= 1e-4 else f"{usd:.6f}"
 
 
 def _seconds(value: float | None) -> str:

@@ -170,7 +170,7 @@ class Trials:
         recipe, database = built.system.recipe, self.home.database
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
         stored = database.rows(trial)
-        price = self._price(recipe)
+        price = self.price(recipe)
         done = {
             example.id: renewed(row, example, self.grader, price)
             for example in examples
@@ -196,7 +196,8 @@ class Trials:
             deadline=self._deadline(split),
         )
 
-    def _price(self, recipe: Recipe) -> Price:
+    def price(self, recipe: Recipe) -> Price:
+        """What an answer of a recipe costs."""
         hour = self.task.usd_per_machine_hour
         if recipe.model == recipe.name or recipe.weights.method == "head":
             return Price(hour)  # it answers on this machine, whoever serves the model

@@ -30,6 +30,7 @@ from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.diagnostics import explain
 from steelyard.measure.grading import Grader
+from steelyard.measure.turning import case_of, turning_points
 from steelyard.measure.verdict import (
     MEASURED,
     Weighed,
@@ -197,6 +198,14 @@ class _Run:
         against = None
         if decision.chosen is not None:
             against = next((name for name in final if name != decision.chosen), None)
+        case = case_of(
+            weighed,
+            decision,
+            tests,
+            task,
+            prices=lambda one: self.trials.price(one.recipe),
+            confidence=CONFIDENCE,
+        )
         first = [n for n in (decision.chosen, against, decision.best, decision.rival) if n]
         return Verdict(
             task=task.name,
@@ -236,6 +245,7 @@ class _Run:
                 confidence=CONFIDENCE,
                 seed=self.seed,
             ),
+            turning_points=turning_points(case),
         )
 
     def _curves(

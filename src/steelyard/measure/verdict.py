@@ -10,6 +10,7 @@ from steelyard.core import (
     BreakEven,
     Json,
     Latency,
+    Limits,
     Recipe,
     RecipeReport,
     Row,
@@ -68,15 +69,19 @@ def candidate(weighed: Weighed, task: Task, split: Split = "dev") -> Candidate:
     rows = weighed.rows[split]
     usd = usd_per_1k(rows)
     p95 = latency(rows).p95
-    limits = task.limits
-    over_cost = limits.usd_per_1k is not None and usd > limits.usd_per_1k
-    over_time = limits.p95_ms is not None and p95 is not None and p95 > limits.p95_ms
     return Candidate(
         recipe=weighed.recipe,
         scores={row.example_id: row.score.value for row in rows if row.score is not None},
         usd_per_1k=usd,
-        eligible=not (over_cost or over_time),
+        eligible=within_limits(task.limits, usd_per_1k=usd, p95_ms=p95),
     )
+
+
+def within_limits(limits: Limits, *, usd_per_1k: float, p95_ms: float | None) -> bool:
+    """Whether a task's limits allow choosing what costs and takes so much."""
+    over_cost = limits.usd_per_1k is not None and usd_per_1k > limits.usd_per_1k
+    over_time = limits.p95_ms is not None and p95_ms is not None and p95_ms > limits.p95_ms
+    return not (over_cost or over_time)
 
 
 def finalists(decision: Decision, weighed: Sequence[Weighed]) -> list[str]:

@@ -24,6 +24,7 @@ from steelyard.lifecycle.page.league import league_section
 from steelyard.lifecycle.page.learning import learning_section
 from steelyard.lifecycle.page.method import method_section
 from steelyard.lifecycle.page.scores import scores_section
+from steelyard.lifecycle.page.turning import turning_section
 from steelyard.lifecycle.page.volume import volume_section
 from steelyard.lifecycle.page.who import Item, Verdict, outcome_of
 from steelyard.lifecycle.page.words import esc, number
@@ -70,6 +71,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("league", "League table", league_section),
     ("cost", "Score against cost", costs_section),
     ("volume", "Break-even", volume_section),
+    ("turning", "What would change the answer", turning_section),
     ("differences", "Differences", differences_section),
     ("inside", "Inside the score", inside_section),
     ("amounts", "How much is enough", amounts_section),
