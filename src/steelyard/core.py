@@ -162,6 +162,7 @@ class Task:
     hash: str
     models: tuple[ModelSpec, ...] = (ModelSpec("default", "default"),)
     usd_per_machine_hour: float = 0.10
+    usd_per_label: float = 0.0
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     path: Path | None = None
@@ -593,6 +594,7 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
     """One line of the league table. Tokens are means per example; `key` is the recipe's.
+    `num_labels` are the training rows that it is built from.
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
     first of which is the one in this table; empty unless several were asked for. `guards` says of
@@ -617,6 +619,8 @@ class RecipeReport:
     cached_tokens: float | None = None
     completion_tokens: float | None = None
     latency_ms: Latency = Latency()
+    usd_per_1k_interval: tuple[float, float] | None = None
+    num_labels: int | None = None
     learning_curve: Json = None
     key: str = ""
     seed_scores: tuple[float, ...] = ()
@@ -664,6 +668,7 @@ class Verdict:
     diagnostics: tuple[Json, ...] = ()
     evaluations: Json = None
     turning_points: tuple[Json, ...] = ()
+    pareto: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

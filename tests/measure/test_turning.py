@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import example, make_task, recipe, row, weighed
-from steelyard.core import Limits, Output, Task, Weights
+from steelyard.core import Limits, ModelSpec, Output, Task, Weights
 from steelyard.measure.decision import decide
-from steelyard.measure.trial import Price
 from steelyard.measure.turning import Answer, Case, case_of, here, turning_points
 from steelyard.measure.verdict import Weighed, candidate
 
@@ -56,17 +55,10 @@ PLAIN = measured("plain", 60, usd=4.0, wait=200.0)
 NEAR = measured("near", 86, usd=0.1, wait=50.0)  # the first 86 of the 90 that lora gets right
 
 
-BY_THE_HOUR = Price(1.0)
-
-
-def case(
-    *recipes: Weighed, task: Task = TASK, tests: Any = (), prices: Price = BY_THE_HOUR
-) -> Case:
+def case(*recipes: Weighed, task: Task = TASK, tests: Any = ()) -> Case:
     found = [candidate(one, task) for one in (MAJORITY, *recipes)]
     decision = decide(found, GROUPS, tolerance=task.tolerance)
-    return case_of(
-        (MAJORITY, *recipes), decision, tests, task, prices=lambda _: prices, confidence=0.95
-    )
+    return case_of((MAJORITY, *recipes), decision, tests, task, confidence=0.95)
 
 
 def points(found: Case) -> dict[str, Any]:
@@ -146,8 +138,8 @@ def test_the_price_of_a_machine_hour_matters_only_beside_other_prices_or_a_limit
 
 
 def test_token_prices_have_an_axis_of_their_own():
-    url = Price(0.0, usd_per_1m_input=1.0)
-    found = case(LORA, PLAIN, prices=url)
+    model = ModelSpec("fake", "fake", url="http://m", usd_per_1m_input=1.0)
+    found = case(LORA, PLAIN, task=replace(TASK, models=(model,)))
     entry = points(found)["token_price"]
     assert entry["about"] == "fake"
     assert pieces(entry) == [(0.0, None, "chosen", "lora")]

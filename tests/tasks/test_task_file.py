@@ -28,7 +28,7 @@ def message(path: Path) -> str:
 
 def test_a_full_task_file_is_read_as_written(task_file: TaskFile) -> None:
     path = task_file(
-        (FILES, FILES + '\nid = "id"\nsplit = [0.5, 0.25, 0.25]\nseed = 3'),
+        (FILES, FILES + '\nid = "id"\nsplit = [0.5, 0.25, 0.25]\nseed = 3\nusd_per_label = 0.2'),
         add="""
 [score]
 scorer = "exact"
@@ -57,6 +57,7 @@ memory_gb = 0.5
     here = Path.cwd()
     assert (task.name, task.instruction) == ("tickets", "Name the intent.")
     assert (task.scorer, task.tolerance, task.usd_per_machine_hour) == ("exact", 0.05, 0.5)
+    assert task.usd_per_label == 0.2
     assert task.models == (
         ModelSpec("default", "default"),
         ModelSpec("big", "big-1", "https://example.org/v1", "BIG_KEY", 2.0, None, 8.0),
@@ -112,7 +113,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             "target =",
             "targt =",
             'task.toml:7: [data] key "targt" is not known. Known: files, train, dev, test, input, '
-            "target, group, user, time, id, split, seed, unlabelled, preferences. "
+            "target, group, user, time, id, split, seed, unlabelled, preferences, usd_per_label. "
             'Did you mean "target"?',
         ),
         (
@@ -349,7 +350,8 @@ def test_an_unknown_key_is_an_error_with_line_and_nearest_key(
             '[output]\ntype = "label"',
             'output = "label"',
             'task.toml:9: [data] key "output" is not known. Known: files, train, dev, test, '
-            "input, target, group, user, time, id, split, seed, unlabelled, preferences. "
+            "input, target, group, user, time, id, split, seed, unlabelled, preferences, "
+            "usd_per_label. "
             "It belongs at the top of the file.",
         ),
         (

@@ -13,6 +13,7 @@ from steelyard.lifecycle.guards import guards
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.planning import check_memory
 from steelyard.measure.grading import Grader
+from steelyard.measure.money import price_of
 from steelyard.measure.trial import ALONE, OutOfTimeError, Price, batches, measure, renewed
 from steelyard.measure.verdict import Weighed, checked, report
 from steelyard.recipes import (
@@ -23,7 +24,6 @@ from steelyard.recipes import (
     Workshop,
     build,
     is_one_of,
-    model_of,
 )
 from steelyard.store import TrialRef
 
@@ -170,7 +170,7 @@ class Trials:
         recipe, database = built.system.recipe, self.home.database
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
         stored = database.rows(trial)
-        price = self.price(recipe)
+        price = price_of(recipe, self.task)
         done = {
             example.id: renewed(row, example, self.grader, price)
             for example in examples
@@ -195,14 +195,6 @@ class Trials:
             save=save,
             deadline=self._deadline(split),
         )
-
-    def price(self, recipe: Recipe) -> Price:
-        """What an answer of a recipe costs."""
-        hour = self.task.usd_per_machine_hour
-        if recipe.model == recipe.name or recipe.weights.method == "head":
-            return Price(hour)  # it answers on this machine, whoever serves the model
-        model = model_of(self.task, recipe)
-        return Price(hour, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
 
     @property
     def _reflection_price(self) -> Price:

@@ -30,6 +30,7 @@ from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.diagnostics import explain
 from steelyard.measure.grading import Grader
+from steelyard.measure.money import fronts
 from steelyard.measure.turning import case_of, turning_points
 from steelyard.measure.verdict import (
     MEASURED,
@@ -198,14 +199,8 @@ class _Run:
         against = None
         if decision.chosen is not None:
             against = next((name for name in final if name != decision.chosen), None)
-        case = case_of(
-            weighed,
-            decision,
-            tests,
-            task,
-            prices=lambda one: self.trials.price(one.recipe),
-            confidence=CONFIDENCE,
-        )
+        case = case_of(weighed, decision, tests, task, confidence=CONFIDENCE)
+        pareto = fronts(reports)
         first = [n for n in (decision.chosen, against, decision.best, decision.rival) if n]
         return Verdict(
             task=task.name,
@@ -224,7 +219,9 @@ class _Run:
             test_looks=home.database.test_looks(task.hash),
             recipes=(*reports, *explaining),
             comparisons=(*decision.comparisons, *tests),
-            break_even=tuple(break_evens(weighed, first[:1], task, seed=self.seed)),
+            break_even=tuple(
+                break_evens(weighed, [*first, *pareto["usd_per_1k"]], task, seed=self.seed)
+            ),
             disagreements=tuple(disagreements(task, weighed, first)),
             notes=(
                 *task.notes,
@@ -246,6 +243,7 @@ class _Run:
                 seed=self.seed,
             ),
             turning_points=turning_points(case),
+            pareto=pareto,
         )
 
     def _curves(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from steelyard.core import Comparison, Json, Limits, Outcome, Task
 from steelyard.measure.decision import SAME_COST, Candidate, Decision, conclude, settle
+from steelyard.measure.money import price_of
 from steelyard.measure.trial import Price
 from steelyard.measure.verdict import (
     Weighed,
@@ -111,7 +112,6 @@ def case_of(
     tests: tuple[Comparison, ...],
     task: Task,
     *,
-    prices: Callable[[Weighed], Price],
     confidence: float,
 ) -> Case:
     """The case of a decision on dev, after the comparisons on the sealed test."""
@@ -119,11 +119,10 @@ def case_of(
     measured = [one for one in weighed if one.recipe.name in known and one.rows.get("dev")]
     candidates = tuple(candidate(one, task) for one in measured)
     running = {one.name: one.usd_per_1k for one in candidates}
-    price = {one.recipe.name: prices(one) for one in measured}
     by_token = {
         one.recipe.name: one.recipe.model
         for one in measured
-        if price[one.recipe.name].usd_per_1m_input is not None
+        if price_of(one.recipe, task).usd_per_1m_input is not None
     }
     return Case(
         candidates=candidates,

@@ -22,6 +22,7 @@ from steelyard.core import (
 )
 from steelyard.measure.decision import Candidate, Decision
 from steelyard.measure.grading import Grader
+from steelyard.measure.money import num_labels, observations, per_1k_interval, price_of
 from steelyard.measure.statistics import break_even, mean_interval
 
 FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
@@ -146,6 +147,10 @@ def report(
         cached_tokens=sum(u.cached_tokens for u in usages) / count if usages else None,
         completion_tokens=sum(u.completion_tokens for u in usages) / count if usages else None,
         latency_ms=latency(dev),
+        usd_per_1k_interval=per_1k_interval(
+            priced_rows(dev), price_of(recipe, task), confidence=confidence, seed=seed
+        ),
+        num_labels=num_labels(recipe, task),
         learning_curve=weighed.curve,
         key=recipe.key,
         seed_scores=weighed.seed_scores,
@@ -154,9 +159,11 @@ def report(
 
 
 def setup_usd(weighed: Weighed, task: Task) -> float:
-    """US dollars for building a recipe: machine time, and what was paid by the token."""
+    """US dollars for building a recipe: machine time, what was paid by the token, and the labels
+    that it is built from, where they are priced."""
     hours = (weighed.setup_seconds or 0.0) / 3600
-    return hours * task.usd_per_machine_hour + weighed.reflection_usd
+    labels = num_labels(weighed.recipe, task) * task.usd_per_label
+    return hours * task.usd_per_machine_hour + weighed.reflection_usd + labels
 
 
 def _split_report(
@@ -179,9 +186,14 @@ def _split_report(
 
 def usd_per_1k(rows: Sequence[Row]) -> float:
     """US dollars per thousand answers, from the rows of the largest batches."""
-    largest = max((row.batch_size for row in rows), default=0)
-    costs = [row.cost_usd for row in rows if row.batch_size == largest]
+    costs = [row.cost_usd for row in priced_rows(rows)]
     return 1000 * sum(costs) / len(costs) if costs else 0.0
+
+
+def priced_rows(rows: Sequence[Row]) -> Sequence[Row]:
+    """Those that a cost comes from: of the largest batches, as a busy machine would have them."""
+    largest = max((row.batch_size for row in rows), default=0)
+    return [row for row in rows if row.batch_size == largest]
 
 
 def latency(rows: Sequence[Row]) -> Latency:
@@ -209,34 +221,30 @@ def break_evens(
             dear, cheap = sorted((one, other), key=lambda w: setup_usd(w, task), reverse=True)
             pair = (dear.recipe.name, cheap.recipe.name)
             if pair not in found:
-                extra = setup_usd(dear, task) - setup_usd(cheap, task)
-                calls, interval = _break_even(dear, cheap, extra, seed)
+                calls, interval = _break_even(dear, cheap, task, seed)
                 found[pair] = BreakEven(*pair, calls, interval)
     return list(found.values())
 
 
 def _break_even(
-    dear: Weighed, cheap: Weighed, extra_setup_usd: float, seed: int
+    dear: Weighed, cheap: Weighed, task: Task, seed: int
 ) -> tuple[float | None, tuple[float, float | None] | None]:
-    costs = [
-        {
-            row.example_id: row
-            for row in w.rows["dev"]
-            if row.batch_size > 1 or len(w.rows["dev"]) < 10
-        }
-        for w in (dear, cheap)
+    """Without an interval where one batch was all there was of either, or where they share none."""
+    extra = setup_usd(dear, task) - setup_usd(cheap, task)
+    usd = [usd_per_1k(w.rows["dev"]) / 1000 for w in (dear, cheap)]
+    calls, _ = break_even(extra, usd[:1] * 2, 0.0, usd[1:] * 2, seed=seed)
+    rows = [{row.example_id: row for row in priced_rows(w.rows["dev"])} for w in (dear, cheap)]
+    sides = [[by_id[e] for e in rows[0] if e in rows[1]] for by_id in rows]
+    observed = [
+        observations(side, price_of(w.recipe, task))
+        for side, w in zip(sides, (dear, cheap), strict=True)
     ]
-    shared = [example for example in costs[0] if example in costs[1]]
-    if len({costs[0][example].group for example in shared}) < 2:
-        return None, None
-    return break_even(
-        extra_setup_usd,
-        [costs[0][example].cost_usd for example in shared],
-        0.0,
-        [costs[1][example].cost_usd for example in shared],
-        groups=[costs[0][example].group for example in shared],
-        seed=seed,
-    )
+    if any(len(set(one)) < 2 for one in observed):
+        return calls, None
+    costs = [[row.cost_usd for row in side] for side in sides]
+    together = [f"{a} {b}" for a, b in zip(*observed, strict=True)]
+    _, interval = break_even(extra, costs[0], 0.0, costs[1], groups=together, seed=seed)
+    return calls, interval
 
 
 def disagreements(task: Task, weighed: Sequence[Weighed], first: Sequence[str]) -> list[Json]:

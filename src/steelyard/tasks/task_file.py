@@ -41,7 +41,17 @@ _KEYS: dict[str, tuple[str, ...]] = {
     ),
     "data": (
         *("files", "train", "dev", "test", "input", "target"),
-        *("group", "user", "time", "id", "split", "seed", "unlabelled", "preferences"),
+        *(
+            "group",
+            "user",
+            "time",
+            "id",
+            "split",
+            "seed",
+            "unlabelled",
+            "preferences",
+            "usd_per_label",
+        ),
     ),
     "output": ("type", "schema"),
     "knowledge": KNOWLEDGE_KEYS,
@@ -74,6 +84,7 @@ class DataSpec:
     seed: int = 0
     unlabelled: Path | None = None
     preferences: Path | None = None
+    usd_per_label: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +218,7 @@ def _data(data: Table) -> DataSpec:
         seed=data.whole("seed") or 0,
         unlabelled=_file(data, "unlabelled"),
         preferences=_file(data, "preferences"),
+        usd_per_label=data.number("usd_per_label") or 0.0,
     )
 
 

@@ -17,13 +17,14 @@ from steelyard.lifecycle.page.drawing import (
     symbol,
     text,
 )
+from steelyard.measure.money import front
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One recipe of the scatter. Units: `cost` is US dollars per thousand answers."""
+    """One recipe of the scatter: what it spends (money or milliseconds) and what it scores."""
 
     name: str
     cost: float
@@ -34,17 +35,18 @@ class Point:
 
 def pareto(points: Iterable[Point]) -> list[Point]:
     """The points that no cheaper or equally cheap point beats, from the cheapest upwards."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cost, -p.score)):
-        if not front or point.score > front[-1].score:
-            front.append(point)
-    return front
+    return front(list(points), lambda point: point.cost, lambda point: point.score)
 
 
 def scatter(
-    points: Sequence[Point], *, width: int, label: Callable[[float], str], look: str
+    points: Sequence[Point],
+    *,
+    width: int,
+    label: Callable[[float], str],
+    look: str,
+    spent: str = "USD per 1,000 answers",
 ) -> str:
-    """Score against cost, with whiskers, names and the Pareto front as a step line.
+    """Score against what is `spent`, with whiskers, names and the Pareto front as a step line.
 
     Cost is logarithmic when the largest is more than 20 times the smallest. What costs less than
     a thousandth of the dearest is as good as free and does not count for that: on a logarithmic
@@ -74,13 +76,13 @@ def scatter(
         parts.append(line((x, bottom), (x, bottom + 5), "tick"))
         parts.append(text(x, bottom + 20, words))
     kind = ", log scale" if across.log else ""
-    parts.append(text(right, bottom + 46, f"USD per 1,000 answers{kind}", "end", "title"))
+    parts.append(text(right, bottom + 46, f"{spent}{kind}", "end", "title"))
 
-    front = [(x_at(p.cost), y_at(p.score)) for p in pareto(points)]
-    corners = [front[0]]
-    for (_, y), (x2, y2) in pairwise(front):
+    ahead = [(x_at(p.cost), y_at(p.score)) for p in pareto(points)]
+    corners = [ahead[0]]
+    for (_, y), (x2, y2) in pairwise(ahead):
         corners += [(x2, y), (x2, y2)]
-    corners.append((right, front[-1][1]))
+    corners.append((right, ahead[-1][1]))
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     parts.append(f'<polyline points="{path}" class="front"/>')
     lines: list[Box] = [
@@ -107,7 +109,7 @@ def scatter(
     return picture(
         "".join(parts),
         size=f'viewBox="0 0 {width} {height}"',
-        title="Score on dev against cost per thousand answers",
+        title=f"Score on dev against {spent}",
         desc=f"{told}. On the line: {', '.join(p.name for p in pareto(points))}.",
         look=f"scatter {look}",
     )
