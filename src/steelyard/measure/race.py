@@ -31,8 +31,8 @@ from steelyard.errors import TrialError
 
 Floats = NDArray[np.float64]
 # Shares of the money at stake on one example. The best one is about the mean difference over its
-# variance (Waudby-Smith and Ramdas, B.2); from 0.01 to 0.9 one is within a factor of √2 of it.
-STAKES = tuple(0.9 * 2.0**-k for k in range(7))
+# variance (Waudby-Smith and Ramdas, B.2); to be shown by a few hundred examples it must be 0.1.
+STAKES = tuple(0.9 * 2.0**-k for k in range(4))
 # Examples before the first look. Of ten recipes, one that scores 0.6 higher is told apart by 20;
 # batches of fewer cost as much time on the machines we have seen. Source: ours,
 # docs/log/2026-11-26-race.md
