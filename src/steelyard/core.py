@@ -669,6 +669,7 @@ class Verdict:
     evaluations: Json = None
     turning_points: tuple[Json, ...] = ()
     pareto: Mapping[str, Json] = field(default_factory=dict)
+    prior: Json = None
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

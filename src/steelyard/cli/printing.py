@@ -41,6 +41,8 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     for recipe in verdict["recipes"]:
         if guards := recipe.get("guards"):
             console.print(Padding(Text(f"{recipe['name']}: {guards['sentence']}"), (1, 0, 0, 0)))
+    if prior := verdict.get("prior"):
+        console.print(Padding(Text(prior["sentence"]), (1, 0, 0, 0)))
     if turning := verdict.get("turning_points"):
         told = "\n".join(f"  {found['sentence']}" for found in turning)
         console.print(Padding(Text(f"What would change the answer\n{told}"), (1, 0, 0, 0)))

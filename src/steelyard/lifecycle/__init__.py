@@ -1,5 +1,6 @@
 """The verbs, over the store."""
 
+from steelyard.lifecycle.advising import advise
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
 from steelyard.lifecycle.checking import Audit, check
 from steelyard.lifecycle.exporting import Exported, export
@@ -15,6 +16,7 @@ __all__ = [
     "Exported",
     "Files",
     "Home",
+    "advise",
     "check",
     "chosen_system",
     "export",

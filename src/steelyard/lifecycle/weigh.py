@@ -19,6 +19,7 @@ from steelyard.core import (
     digest,
 )
 from steelyard.errors import InputError
+from steelyard.lifecycle.advising import prior
 from steelyard.lifecycle.events import Listener, Planned
 from steelyard.lifecycle.home import DEFAULT_HOME, open_home
 from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
@@ -244,6 +245,11 @@ class _Run:
             ),
             turning_points=turning_points(case),
             pareto=pareto,
+            prior=prior(
+                task,
+                {w.recipe.name: w.recipe for w in weighed},
+                decision.chosen or decision.prefer,
+            ),
         )
 
     def _curves(

@@ -5,6 +5,7 @@ from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
     CONTROLS,
     DIAGNOSTICS,
+    has_users,
     is_one_of,
     model_of,
     presets,
@@ -23,6 +24,7 @@ __all__ = [
     "Workshop",
     "build",
     "check_reflection",
+    "has_users",
     "is_one_of",
     "model_of",
     "parse_sweep",

@@ -16,6 +16,7 @@ from steelyard.lifecycle.page.amounts import amounts_section
 from steelyard.lifecycle.page.costs import costs_section
 from steelyard.lifecycle.page.differences import differences_section
 from steelyard.lifecycle.page.examples import examples_section
+from steelyard.lifecycle.page.expected import expected_section
 from steelyard.lifecycle.page.explained import explained_section
 from steelyard.lifecycle.page.guards import guards_section
 from steelyard.lifecycle.page.header import header
@@ -78,6 +79,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("explained", "What explains it", explained_section),
     ("learning", "Learning curves", learning_section),
     ("guards", "What training may have spoilt", guards_section),
+    ("expected", "What was expected", expected_section),
     ("examples", "Where recipes disagree", examples_section),
     ("method", "How it was measured", method_section),
 )
