@@ -670,6 +670,7 @@ class Verdict:
     turning_points: tuple[Json, ...] = ()
     pareto: Mapping[str, Json] = field(default_factory=dict)
     prior: Json = None
+    label_curves: tuple[Json, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

@@ -46,7 +46,7 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     if turning := verdict.get("turning_points"):
         told = "\n".join(f"  {found['sentence']}" for found in turning)
         console.print(Padding(Text(f"What would change the answer\n{told}"), (1, 0, 0, 0)))
-    for curve in verdict.get("curves", ()):
+    for curve in (*verdict.get("label_curves", ()), *verdict.get("curves", ())):
         console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
     if diagnostics := verdict.get("diagnostics", ()):
         said = "\n".join(found["sentence"] for found in diagnostics)

@@ -36,7 +36,10 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     minutes: Annotated[float | None, typer.Option(help="Stop after about this long.")] = None,
     sweep: Annotated[
         str | None,
-        typer.Option(metavar="PART=N,N", help="One part of the context in several amounts."),
+        typer.Option(
+            metavar="PART=N,N",
+            help="One part of the context in several amounts, or labels=25%,50%,100%.",
+        ),
     ] = None,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Measure all to the end; drop nobody on the way.")

@@ -25,12 +25,14 @@ from steelyard.lifecycle.home import DEFAULT_HOME, open_home
 from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
 from steelyard.lifecycle.racing import Race
+from steelyard.lifecycle.shares import LEARNERS, label_curves
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.diagnostics import explain
 from steelyard.measure.grading import Grader
+from steelyard.measure.labels import turning_point
 from steelyard.measure.money import fronts
 from steelyard.measure.turning import case_of, turning_points
 from steelyard.measure.verdict import (
@@ -42,7 +44,15 @@ from steelyard.measure.verdict import (
     finalists,
 )
 from steelyard.models import UrlWriter, check_embedder, check_model, check_quantising
-from steelyard.recipes import Sweep, check_reflection, parse_sweep, select, swept
+from steelyard.recipes import (
+    LABELS,
+    Sweep,
+    check_reflection,
+    parse_sweep,
+    presets,
+    select,
+    swept,
+)
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
 
@@ -64,7 +74,8 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
     interruption goes on where it stopped, and after a finished run returns at once.
     `recipes` names some instead of all that fit; the controls always run. `minutes` bounds the
     work and defaults to the task's limit. `sweep`, such as "passages=0,1,2,4", weighs one part of
-    the context in several amounts, alone unless recipes are named too. Recipes that are shown to be
+    the context in several amounts, alone unless recipes are named too; "labels=25%,50%,100%" builds
+    recipes from so much of train. Recipes that are shown to be
     lower are dropped on the way; a sweep, or `exhaustive`, measures all of them to the end, and
     what training may have spoilt for all that were trained. With several seeds, such as
     range(3), recipes with trained weights are trained with each, which shows how far chance moves
@@ -76,7 +87,9 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
     """
     amounts = None if sweep is None else parse_sweep(sweep)
     families = [] if amounts is None else swept(task, amounts)
-    chosen = select(task, recipes if amounts is None else recipes or ())
+    if amounts is not None and recipes is None:
+        recipes = [r for r in LEARNERS if amounts.part == LABELS and r in presets(task)]
+    chosen = select(task, recipes)
     chosen += [recipe for family in families for recipe in family]
     for model in task.models:
         check_model(model)
@@ -202,6 +215,8 @@ class _Run:
             against = next((name for name in final if name != decision.chosen), None)
         case = case_of(weighed, decision, tests, task, confidence=CONFIDENCE)
         pareto = fronts(reports)
+        percents = self.sweep.values if self.sweep and self.sweep.part == LABELS else ()
+        grown = label_curves(self.trials, weighed, percents) if percents else ()
         first = [n for n in (decision.chosen, against, decision.best, decision.rival) if n]
         return Verdict(
             task=task.name,
@@ -243,8 +258,9 @@ class _Run:
                 confidence=CONFIDENCE,
                 seed=self.seed,
             ),
-            turning_points=turning_points(case),
+            turning_points=(*turning_points(case), *filter(None, map(turning_point, grown))),
             pareto=pareto,
+            label_curves=grown,
             prior=prior(
                 task,
                 {w.recipe.name: w.recipe for w in weighed},

@@ -12,12 +12,13 @@ from steelyard.recipes.presets import (
     select,
 )
 from steelyard.recipes.reflecting import check_reflection
-from steelyard.recipes.sweep import Sweep, parse_sweep, swept
+from steelyard.recipes.sweep import LABELS, Sweep, parse_sweep, swept
 from steelyard.recipes.workshop import Workshop
 
 __all__ = [
     "CONTROLS",
     "DIAGNOSTICS",
+    "LABELS",
     "Built",
     "Lookup",
     "Sweep",

@@ -21,6 +21,7 @@ from steelyard.lifecycle.page.explained import explained_section
 from steelyard.lifecycle.page.guards import guards_section
 from steelyard.lifecycle.page.header import header
 from steelyard.lifecycle.page.inside import inside_section
+from steelyard.lifecycle.page.labels import labels_section
 from steelyard.lifecycle.page.league import league_section
 from steelyard.lifecycle.page.learning import learning_section
 from steelyard.lifecycle.page.method import method_section
@@ -76,6 +77,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("differences", "Differences", differences_section),
     ("inside", "Inside the score", inside_section),
     ("amounts", "How much is enough", amounts_section),
+    ("labels", "How many labels", labels_section),
     ("explained", "What explains it", explained_section),
     ("learning", "Learning curves", learning_section),
     ("guards", "What training may have spoilt", guards_section),
