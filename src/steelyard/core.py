@@ -671,6 +671,7 @@ class Verdict:
     pareto: Mapping[str, Json] = field(default_factory=dict)
     prior: Json = None
     label_curves: tuple[Json, ...] = ()
+    slices: tuple[Json, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

@@ -104,5 +104,5 @@ def test_the_interval_of_the_exponent_covers_what_was_planted() -> None:
                 points.append(Point(number, seed, scores(rng, mean, ease)))
         low, high = curve(points)["law"]["interval"]
         held += low <= 0.5 <= high
-    # Three seeds resampled among themselves show too little of their spread: a little under 95 %.
+    # Over 100 studies 100, 100 and 91 where chance in training moves a score by 0, 0.01 and 0.03.
     assert held >= 48

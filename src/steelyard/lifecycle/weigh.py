@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from steelyard.audit.slices import sliced
 from steelyard.core import (
     SPLITS,
     Comparison,
@@ -261,6 +262,7 @@ class _Run:
             turning_points=(*turning_points(case), *filter(None, map(turning_point, grown))),
             pareto=pareto,
             label_curves=grown,
+            slices=_slices(task, weighed, [decision.chosen or decision.prefer, against]),
             prior=prior(
                 task,
                 {w.recipe.name: w.recipe for w in weighed},
@@ -293,6 +295,14 @@ class _Run:
                 )
             )
         return tuple(curves)
+
+
+def _slices(
+    task: Task, weighed: Sequence[Weighed], names: Sequence[str | None]
+) -> tuple[Json, ...]:
+    """Scores by slice of dev, of the answer and of what it is held against."""
+    found = {w.recipe.name: candidate(w, task).scores for w in weighed if w.rows.get("dev")}
+    return tuple(sliced(name, found[name], task.dev) for name in names if name in found)
 
 
 def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 
 from steelyard.lifecycle.page.amounts import amounts_section
+from steelyard.lifecycle.page.audit import audit_section
 from steelyard.lifecycle.page.costs import costs_section
 from steelyard.lifecycle.page.differences import differences_section
 from steelyard.lifecycle.page.examples import examples_section
@@ -26,6 +27,7 @@ from steelyard.lifecycle.page.league import league_section
 from steelyard.lifecycle.page.learning import learning_section
 from steelyard.lifecycle.page.method import method_section
 from steelyard.lifecycle.page.scores import scores_section
+from steelyard.lifecycle.page.slices import slices_section
 from steelyard.lifecycle.page.turning import turning_section
 from steelyard.lifecycle.page.volume import volume_section
 from steelyard.lifecycle.page.who import Item, Verdict, outcome_of
@@ -76,11 +78,13 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("turning", "What would change the answer", turning_section),
     ("differences", "Differences", differences_section),
     ("inside", "Inside the score", inside_section),
+    ("slices", "Scores by slice", slices_section),
     ("amounts", "How much is enough", amounts_section),
     ("labels", "How many labels", labels_section),
     ("explained", "What explains it", explained_section),
     ("learning", "Learning curves", learning_section),
     ("guards", "What training may have spoilt", guards_section),
+    ("audit", "What is wrong with the data", audit_section),
     ("expected", "What was expected", expected_section),
     ("examples", "Where recipes disagree", examples_section),
     ("method", "How it was measured", method_section),
