@@ -672,6 +672,7 @@ class Verdict:
     prior: Json = None
     label_curves: tuple[Json, ...] = ()
     slices: tuple[Json, ...] = ()
+    freshness: Json = None
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

@@ -22,6 +22,7 @@ from steelyard.core import (
 from steelyard.errors import InputError
 from steelyard.lifecycle.advising import prior
 from steelyard.lifecycle.events import Listener, Planned
+from steelyard.lifecycle.fresh import check_day, fresh, refreshed, worth_refreshing
 from steelyard.lifecycle.home import DEFAULT_HOME, open_home
 from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
@@ -32,6 +33,7 @@ from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.diagnostics import explain
+from steelyard.measure.freshness import cutoff_of
 from steelyard.measure.grading import Grader
 from steelyard.measure.labels import turning_point
 from steelyard.measure.money import fronts
@@ -67,6 +69,7 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
     minutes: float | None = None,
     sweep: str | None = None,
     exhaustive: bool = False,
+    built_on: str | None = None,
     listen: Listener = lambda _: None,
 ) -> Verdict:
     """Weigh recipes for a task and keep the verdict in the home folder.
@@ -80,7 +83,8 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
     lower are dropped on the way; a sweep, or `exhaustive`, measures all of them to the end, and
     what training may have spoilt for all that were trained. With several seeds, such as
     range(3), recipes with trained weights are trained with each, which shows how far chance moves
-    their score; all else is done with the first.
+    their score; all else is done with the first. `built_on` is a day: the best recipes are also
+    measured as if built then, and refreshed in several ways.
 
     Raises:
         InputError: the request is wrong; nothing was done.
@@ -101,6 +105,8 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
         UrlWriter(task.search.reflection)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()
+    if built_on is not None:
+        built_on = check_day(task, built_on)
     _reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes
@@ -128,7 +134,9 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
             num_seeds=len(seeds),
             named=tuple(recipes or ()),
         )
-        verdict = _Run(trials, amounts, families, exhaustive or sweep is not None).weigh(chosen)
+        verdict = _Run(trials, amounts, families, exhaustive or sweep is not None, built_on).weigh(
+            chosen
+        )
         key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
         opened.database.add_verdict(key, verdict.to_json())
     return verdict
@@ -142,6 +150,7 @@ class _Run:
     sweep: Sweep | None
     families: Sequence[Sequence[Recipe]]
     exhaustive: bool
+    built_on: str | None = None
 
     @property
     def task(self) -> Task:
@@ -262,6 +271,7 @@ class _Run:
             turning_points=(*turning_points(case), *filter(None, map(turning_point, grown))),
             pareto=pareto,
             label_curves=grown,
+            freshness=self._freshness(weighed, decision.chosen or decision.prefer),
             slices=_slices(task, weighed, [decision.chosen or decision.prefer, against]),
             prior=prior(
                 task,
@@ -269,6 +279,15 @@ class _Run:
                 decision.chosen or decision.prefer,
             ),
         )
+
+    def _freshness(self, weighed: Sequence[Weighed], answer: str | None) -> Json:
+        found = fresh(self.trials, weighed)
+        if self.built_on is None:
+            return found
+        recipes = worth_refreshing(weighed, answer, self.task)
+        options = refreshed(self.trials, recipes, self.built_on)
+        cutoff: Json = {"cutoff": cutoff_of(self.task.train), "recipes": []}
+        return {**(found or cutoff), "refreshed": options}
 
     def _curves(
         self, weighed: Sequence[Weighed], reports: Mapping[str, RecipeReport]

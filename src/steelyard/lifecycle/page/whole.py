@@ -19,6 +19,7 @@ from steelyard.lifecycle.page.differences import differences_section
 from steelyard.lifecycle.page.examples import examples_section
 from steelyard.lifecycle.page.expected import expected_section
 from steelyard.lifecycle.page.explained import explained_section
+from steelyard.lifecycle.page.freshness import freshness_section
 from steelyard.lifecycle.page.guards import guards_section
 from steelyard.lifecycle.page.header import header
 from steelyard.lifecycle.page.inside import inside_section
@@ -82,6 +83,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("amounts", "How much is enough", amounts_section),
     ("labels", "How many labels", labels_section),
     ("explained", "What explains it", explained_section),
+    ("freshness", "What time does to it", freshness_section),
     ("learning", "Learning curves", learning_section),
     ("guards", "What training may have spoilt", guards_section),
     ("audit", "What is wrong with the data", audit_section),
