@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
     from steelyard.errors import SteelyardError
+    from steelyard.lifecycle.advising import advise
     from steelyard.lifecycle.checking import check
     from steelyard.lifecycle.planning import plan
     from steelyard.lifecycle.weigh import weigh
@@ -33,6 +34,7 @@ _PLACES = {
     "Trial": "core",
     "Verdict": "core",
     "SteelyardError": "errors",
+    "advise": "lifecycle",
     "check": "lifecycle",
     "compare": "measure.compare",
     "load_task": "tasks",
@@ -50,6 +52,7 @@ __all__ = [
     "Task",
     "Trial",
     "Verdict",
+    "advise",
     "check",
     "compare",
     "load_task",

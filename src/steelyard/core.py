@@ -669,6 +669,10 @@ class Verdict:
     evaluations: Json = None
     turning_points: tuple[Json, ...] = ()
     pareto: Mapping[str, Json] = field(default_factory=dict)
+    prior: Json = None
+    label_curves: tuple[Json, ...] = ()
+    slices: tuple[Json, ...] = ()
+    freshness: Json = None
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

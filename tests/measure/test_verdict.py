@@ -189,12 +189,12 @@ def test_the_dearer_set_up_breaks_even_after_the_calls_that_pay_for_it():
 
 
 def test_machine_time_varies_between_batches_and_not_within_them():
-    def timed(name: str, seconds: float, **more: Any) -> Weighed:
+    def timed(name: str, seconds: float, num_batches: int = 2, **more: Any) -> Weighed:
         made = weighed(name, [1.0] * 20, **more)
-        rows = [
-            replace(r, compute_ms=1000 * seconds * (1 + b / 10), cost_usd=seconds * (1 + b / 10))
-            for b, r in zip([0] * 10 + [1] * 10, made.rows["dev"], strict=True)
-        ]
+        rows = []
+        for number, one in enumerate(made.rows["dev"]):
+            spent = seconds * (1 + number * num_batches // 20 / 10)
+            rows.append(replace(one, compute_ms=1000 * spent, cost_usd=spent))
         return replace(made, rows={"dev": rows})
 
     lora = timed("lora", 0.001, setup_seconds=1050.0)
@@ -206,12 +206,14 @@ def test_machine_time_varies_between_batches_and_not_within_them():
     low, high = found.interval
     assert low < 1000
     assert high is None or high > 1000
-    line = figures(many)
-    assert line.usd_per_1k == pytest.approx(2.1)
+    assert figures(many).usd_per_1k == pytest.approx(2.1)
+    assert figures(many).usd_per_1k_interval is None
+    line = figures(timed("ten batches", 0.002, 10))
+    assert line.usd_per_1k == pytest.approx(2.9)
     assert line.usd_per_1k_interval is not None
     low, high = line.usd_per_1k_interval
-    assert low <= 2.0
-    assert high >= 2.2
+    assert 2.3 < low < 2.7
+    assert 3.1 < high < 3.5
     assert figures(weighed("one batch", [1.0] * 20, usd=0.001)).usd_per_1k_interval is None
 
 

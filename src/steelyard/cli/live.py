@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,13 +45,13 @@ class Board:
 
     task: str = ""
     working: str = ""
-    lines: dict[str, Line] = field(default_factory=dict)
+    lines: defaultdict[str, Line] = field(default_factory=lambda: defaultdict(Line))
     started: float = field(default_factory=time.monotonic)
 
     def hear(self, event: Event) -> None:
         """Take in one event."""
         if isinstance(event, Planned):
-            self.lines = {name: Line() for name in event.recipes}
+            self.lines = defaultdict(Line, {name: Line() for name in event.recipes})
             self.task = (
                 f"{event.task}: {event.num_train} train, {event.num_dev} dev, {event.num_test} "
                 f"test. Differences above {event.minimum_detectable_difference:.2f} are likely "

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from steelyard.cli import ask, check, compare, export, knowledge, plan, report, weigh
+from steelyard.cli import advise, ask, check, compare, export, knowledge, plan, report, weigh
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("check")(check.command)
+app.command("advise")(advise.command)
 app.command("weigh")(weigh.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)

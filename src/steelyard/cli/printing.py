@@ -41,17 +41,29 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     for recipe in verdict["recipes"]:
         if guards := recipe.get("guards"):
             console.print(Padding(Text(f"{recipe['name']}: {guards['sentence']}"), (1, 0, 0, 0)))
+    if prior := verdict.get("prior"):
+        console.print(Padding(Text(prior["sentence"]), (1, 0, 0, 0)))
     if turning := verdict.get("turning_points"):
         told = "\n".join(f"  {found['sentence']}" for found in turning)
         console.print(Padding(Text(f"What would change the answer\n{told}"), (1, 0, 0, 0)))
-    for curve in verdict.get("curves", ()):
+    for curve in (*verdict.get("label_curves", ()), *verdict.get("curves", ())):
         console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
     if diagnostics := verdict.get("diagnostics", ()):
         said = "\n".join(found["sentence"] for found in diagnostics)
         console.print(Padding(Text(said), (1, 0, 0, 0)))
+    if fresh := verdict.get("freshness"):
+        aged = [e["sentence"] for e in fresh["recipes"] if e["recipe"] == answer_of(verdict)]
+        aged += [one["sentence"] for one in (fresh["refreshed"] or {}).get("recipes", ())]
+        console.print(Padding(Text("\n".join(aged)), (1, 0, 0, 0)))
     for warning in (*verdict["warnings"], *verdict["notes"]):
         console.print(Text(f"· {warning}", style="dim"))
     console.print()
+
+
+def answer_of(verdict: Mapping[str, Json]) -> str | None:
+    """The recipe to use, or the safer bet."""
+    name: str | None = verdict["chosen"] or verdict["prefer"]
+    return name
 
 
 def print_files(console: Console, files: Files) -> None:

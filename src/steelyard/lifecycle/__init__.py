@@ -1,12 +1,13 @@
 """The verbs, over the store."""
 
+from steelyard.lifecycle.advising import advise
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
 from steelyard.lifecycle.checking import Audit, check
 from steelyard.lifecycle.exporting import Exported, export
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
-from steelyard.lifecycle.reports import Files, find_verdict, json_text, write_report
+from steelyard.lifecycle.reports import Files, find_verdict, json_text, keep_audit, write_report
 from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
@@ -15,11 +16,13 @@ __all__ = [
     "Exported",
     "Files",
     "Home",
+    "advise",
     "check",
     "chosen_system",
     "export",
     "find_verdict",
     "json_text",
+    "keep_audit",
     "learn",
     "newest_verdict",
     "open_home",

@@ -7,6 +7,7 @@ tokens are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -49,14 +50,14 @@ def _num_shown(recipe: Recipe, number: int, task: Task) -> int:
 def per_1k_interval(
     rows: Sequence[Row], price: Price, *, confidence: float, seed: int
 ) -> Interval | None:
-    """Where the cost of a thousand such answers lies; None where one batch was all there was."""
+    """Where the cost of a thousand such answers lies; None where too few batches were observed."""
     observed = observations(rows, price)
     if len(rows) < 2 or len(set(observed)) < 2:
         return None
     low, high = cost_interval(
         [row.cost_usd for row in rows], observed, confidence=confidence, seed=seed
     )
-    return 1000 * low, 1000 * high
+    return (1000 * low, 1000 * high) if math.isfinite(high) else None
 
 
 def observations(rows: Sequence[Row], price: Price) -> list[str]:

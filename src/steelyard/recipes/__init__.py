@@ -5,24 +5,27 @@ from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
     CONTROLS,
     DIAGNOSTICS,
+    has_users,
     is_one_of,
     model_of,
     presets,
     select,
 )
 from steelyard.recipes.reflecting import check_reflection
-from steelyard.recipes.sweep import Sweep, parse_sweep, swept
+from steelyard.recipes.sweep import LABELS, Sweep, parse_sweep, swept
 from steelyard.recipes.workshop import Workshop
 
 __all__ = [
     "CONTROLS",
     "DIAGNOSTICS",
+    "LABELS",
     "Built",
     "Lookup",
     "Sweep",
     "Workshop",
     "build",
     "check_reflection",
+    "has_users",
     "is_one_of",
     "model_of",
     "parse_sweep",

@@ -13,17 +13,22 @@ from functools import cache
 from importlib.resources import files
 
 from steelyard.lifecycle.page.amounts import amounts_section
+from steelyard.lifecycle.page.audit import audit_section
 from steelyard.lifecycle.page.costs import costs_section
 from steelyard.lifecycle.page.differences import differences_section
 from steelyard.lifecycle.page.examples import examples_section
+from steelyard.lifecycle.page.expected import expected_section
 from steelyard.lifecycle.page.explained import explained_section
+from steelyard.lifecycle.page.freshness import freshness_section
 from steelyard.lifecycle.page.guards import guards_section
 from steelyard.lifecycle.page.header import header
 from steelyard.lifecycle.page.inside import inside_section
+from steelyard.lifecycle.page.labels import labels_section
 from steelyard.lifecycle.page.league import league_section
 from steelyard.lifecycle.page.learning import learning_section
 from steelyard.lifecycle.page.method import method_section
 from steelyard.lifecycle.page.scores import scores_section
+from steelyard.lifecycle.page.slices import slices_section
 from steelyard.lifecycle.page.turning import turning_section
 from steelyard.lifecycle.page.volume import volume_section
 from steelyard.lifecycle.page.who import Item, Verdict, outcome_of
@@ -74,10 +79,15 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("turning", "What would change the answer", turning_section),
     ("differences", "Differences", differences_section),
     ("inside", "Inside the score", inside_section),
+    ("slices", "Scores by slice", slices_section),
     ("amounts", "How much is enough", amounts_section),
+    ("labels", "How many labels", labels_section),
     ("explained", "What explains it", explained_section),
+    ("freshness", "What time does to it", freshness_section),
     ("learning", "Learning curves", learning_section),
     ("guards", "What training may have spoilt", guards_section),
+    ("audit", "What is wrong with the data", audit_section),
+    ("expected", "What was expected", expected_section),
     ("examples", "Where recipes disagree", examples_section),
     ("method", "How it was measured", method_section),
 )
