@@ -11,6 +11,7 @@
         ├── TrainingError     a training job ended without weights
         ├── DoesNotFitError   training needs more memory than this machine has
         ├── SearchError       a search ended without anything found
+        ├── SpentError        the next answer could cost more than there is left to spend
         ├── TrialError        a trial that cannot be turned into numbers
         └── StoreError        what is on disk is not what was written
 
@@ -68,6 +69,10 @@ class DoesNotFitError(WorkError):
 
 class SearchError(WorkError):
     """A search for examples or an instruction ended without anything found."""
+
+
+class SpentError(WorkError):
+    """What models behind URLs may cost is spent; all that was paid for is kept."""
 
 
 class TrialError(WorkError):

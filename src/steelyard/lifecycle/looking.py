@@ -15,7 +15,7 @@ from steelyard.knowledge.reading import Document, Found, read_files
 from steelyard.knowledge.search import SqliteIndex, utc_now
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
-from steelyard.models import open_embedder
+from steelyard.models import embedder_of, open_embedder
 from steelyard.models.opening import is_fake
 from steelyard.recipes import Lookup
 from steelyard.tasks.knowledge import read_history
@@ -78,7 +78,7 @@ def _index(
     task: Task, home: Home, name: str, paths: Sequence[Path], read: Reader
 ) -> tuple[SqliteIndex, tuple[str, ...]]:
     """The index of a collection that holds these paths, and a note for each file not read."""
-    source = task.models[0].source
+    source = embedder_of(task.models[0])
     embedder = open_embedder(source)
     with open_knowledge(home.path, name) as base:
         added = update(base, paths, embedder, only=True, read=read)

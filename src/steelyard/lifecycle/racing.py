@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from steelyard.core import Example, Recipe
+from steelyard.errors import SpentError
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.measure.diagnostics import diagnosed
 from steelyard.measure.race import overtaken, rounds
@@ -71,7 +72,7 @@ class Race:
         for number in numbers:
             try:
                 self._advance(recipe.name, number)
-            except OutOfTimeError as error:
+            except (OutOfTimeError, SpentError) as error:
                 late = replace(self.weighed[recipe.name], status="skipped", why=str(error))
                 self.weighed[recipe.name] = self.trials.out(late)
                 return
@@ -86,7 +87,7 @@ class Race:
         self.weighed[recipe.name] = self.trials.out(Weighed(recipe, False, "skipped", why=why))
 
     def _go_on(self) -> None:
-        """The rounds after the first; a time limit ends them for all at once."""
+        """The rounds after the first; a limit of time or money ends them for all at once."""
         depth = 1
         self._look(depth)
         try:
@@ -97,6 +98,11 @@ class Race:
                 self._look(depth)
         except OutOfTimeError:
             self._cut(depth)
+        except SpentError as error:
+            self._cut(depth)
+            last = self.weighed[name]
+            said = f"{last.note or ''} {name}: {error}.".strip()
+            self.weighed[name] = replace(last, note=said)
         for name in self._running():
             self.weighed[name] = self.trials.finish(self.weighed[name])
 
@@ -206,7 +212,7 @@ class Race:
             order = list(diagnosed(recipe.name, order, measured))
         try:
             weighed = self.trials.advance(weighed, order, alone=0)
-        except OutOfTimeError as error:
+        except (OutOfTimeError, SpentError) as error:
             weighed = self.trials.out(replace(weighed, status="skipped", why=str(error)))
         else:
             weighed = self.trials.finish(weighed)

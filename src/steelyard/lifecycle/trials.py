@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Status, Task
-from steelyard.errors import DoesNotFitError, SearchError, StoreError, TrainingError
+from steelyard.errors import (
+    DoesNotFitError,
+    SearchError,
+    SpentError,
+    StoreError,
+    TrainingError,
+)
 from steelyard.lifecycle.events import Ended, Listener, Measured, Searching, Started, Training
 from steelyard.lifecycle.guards import guards
 from steelyard.lifecycle.home import Home
@@ -15,7 +21,8 @@ from steelyard.lifecycle.planning import check_memory
 from steelyard.measure.grading import Grader
 from steelyard.measure.money import price_of
 from steelyard.measure.trial import ALONE, OutOfTimeError, Price, batches, measure, renewed
-from steelyard.measure.verdict import Weighed, checked, report
+from steelyard.measure.verdict import Weighed, checked, report, usage_note
+from steelyard.models import Account
 from steelyard.recipes import (
     CONTROLS,
     DIAGNOSTICS,
@@ -24,18 +31,20 @@ from steelyard.recipes import (
     Workshop,
     build,
     is_one_of,
+    model_of,
+    why_not,
 )
 from steelyard.store import TrialRef
 
 CONFIDENCE = 0.95
-TEST_SHARE = 0.2  # of a time limit is kept for the sealed test. Source: ours
+TEST_SHARE = 0.2  # of a limit of time or money is kept for the sealed test. Source: ours
 
 
 @dataclass(frozen=True)
 class Trials:
     """What all trials of one call of `weigh` share, and the systems that are built.
 
-    `named` are the recipes that were asked for by name.
+    `named` are the recipes that were asked for by name; `account` pays for models behind URLs.
     """
 
     task: Task
@@ -49,6 +58,7 @@ class Trials:
     num_seeds: int = 1
     named: tuple[str, ...] = ()
     built: dict[Recipe, Built] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
 
     def enter(self, recipe: Recipe, *, spare_seconds: float = 0.0) -> Weighed:
         """A recipe built, with no rows yet, or why it was not; whatever goes wrong stays with it.
@@ -62,11 +72,13 @@ class Trials:
             "skipped",
             diagnostic=is_one_of(recipe, DIAGNOSTICS),
         )
+        if (why := why_not(recipe, self.task)) is not None:
+            return self.out(replace(weighed, why=why))
         try:
             self._check_time(f"the time limit came before {recipe.name} could start")
             check_memory(recipe, self.task)
             built = self._build(recipe, spare_seconds)
-        except (OutOfTimeError, DoesNotFitError) as error:
+        except (OutOfTimeError, DoesNotFitError, SpentError) as error:
             return self.out(replace(weighed, why=str(error)))
         except (TrainingError, SearchError, StoreError) as error:
             late = isinstance(error.__cause__, TimeoutError)
@@ -87,6 +99,7 @@ class Trials:
 
         Raises:
             OutOfTimeError: the time limit came before the last one.
+            SpentError: the money ended before it.
         """
         self.listen(Started(weighed.recipe.name))
         rows = self._measure(self._build(weighed.recipe), "dev", examples, alone=alone)
@@ -103,6 +116,8 @@ class Trials:
     def finish(self, weighed: Weighed) -> Weighed:
         """A recipe that is through with dev, with what more seeds come to, and said to be so."""
         weighed = checked(weighed)
+        told = usage_note(weighed.recipe, weighed.rows.get("dev", ()))
+        weighed = replace(weighed, note=" ".join(filter(None, (weighed.note, told))) or None)
         if weighed.recipe.weights.method != "none" and weighed.status == "finished":
             scores = self._with_seeds(weighed.recipe, weighed.rows["dev"])
             weighed = replace(weighed, seed_scores=scores)
@@ -124,7 +139,8 @@ class Trials:
         return tuple(scores) if self.num_seeds > 1 else ()
 
     def on_test(self, weighed: Weighed) -> Weighed:
-        """The recipe measured on the sealed test as well."""
+        """The recipe measured on the sealed test as well, with the money that is kept for it."""
+        self.account.held_back_usd = 0.0
         _, rows = self.answers(weighed.recipe, "test")
         return replace(weighed, rows={**weighed.rows, "test": rows})
 
@@ -160,6 +176,7 @@ class Trials:
             log=lambda progress: self.listen(Training(recipe.name, progress)),
             told=lambda done, total: self.listen(Searching(recipe.name, done, total)),
             deadline=None if deadline is None else deadline - spare_seconds,
+            account=self.account,
         )
         self.built[recipe] = build(recipe, self.task, workshop)
         return self.built[recipe]
@@ -170,6 +187,8 @@ class Trials:
         recipe, database = built.system.recipe, self.home.database
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
         stored = database.rows(trial)
+        if self._is_elsewhere(recipe):  # what failed there may not fail again
+            stored = {id_: row for id_, row in stored.items() if row.error is None}
         price = price_of(recipe, self.task)
         done = {
             example.id: renewed(row, example, self.grader, price)
@@ -196,13 +215,15 @@ class Trials:
             deadline=self._deadline(split),
         )
 
+    def _is_elsewhere(self, recipe: Recipe) -> bool:
+        """Whether a server answers for the recipe."""
+        own = recipe.model == recipe.name or recipe.weights.method == "head"
+        return not own and model_of(self.task, recipe).url is not None
+
     @property
     def _reflection_price(self) -> Price:
         """Of its tokens; the time that it took is in the set-up's seconds."""
-        model = self.task.search.reflection
-        if model is None:
-            return Price(0.0)
-        return Price(0.0, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
+        return Price(0.0, self.task.search.reflection)
 
     def _deadline(self, split: Split) -> float | None:
         """When work on a split must stop; the sealed test, once opened, is always finished."""

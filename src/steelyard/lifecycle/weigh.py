@@ -23,12 +23,12 @@ from steelyard.errors import InputError
 from steelyard.lifecycle.advising import prior
 from steelyard.lifecycle.events import Listener, Planned
 from steelyard.lifecycle.fresh import check_day, fresh, refreshed, worth_refreshing
-from steelyard.lifecycle.home import DEFAULT_HOME, open_home
+from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
 from steelyard.lifecycle.racing import Race
 from steelyard.lifecycle.shares import LEARNERS, label_curves
-from steelyard.lifecycle.trials import CONFIDENCE, Trials
+from steelyard.lifecycle.trials import CONFIDENCE, TEST_SHARE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
@@ -46,7 +46,7 @@ from steelyard.measure.verdict import (
     disagreements,
     finalists,
 )
-from steelyard.models import UrlWriter, check_embedder, check_model, check_quantising
+from steelyard.models import Account, check_embedder, check_model, check_quantising, embedder_of
 from steelyard.recipes import (
     LABELS,
     Sweep,
@@ -56,6 +56,7 @@ from steelyard.recipes import (
     select,
     swept,
 )
+from steelyard.store import Replies
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
 
@@ -99,10 +100,10 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
     for model in task.models:
         check_model(model)
         if any(recipe.embeds for recipe in chosen):
-            check_embedder(model.source)
+            check_embedder(embedder_of(model))
     if task.search.reflection is not None and any(r.context.reflection for r in chosen):
         check_reflection()
-        UrlWriter(task.search.reflection)
+        check_model(task.search.reflection)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()
     if built_on is not None:
@@ -133,6 +134,7 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
             minutes,
             num_seeds=len(seeds),
             named=tuple(recipes or ()),
+            account=_account(task, opened),
         )
         verdict = _Run(trials, amounts, families, exhaustive or sweep is not None, built_on).weigh(
             chosen
@@ -329,6 +331,18 @@ def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
     asked = [w for w in weighed if w.recipe.model != w.recipe.name]
     done = sum(len(w.rows.get("dev", ())) for w in asked)
     return {"done": done, "all": len(asked) * len(task.dev)}
+
+
+def _account(task: Task, home: Home) -> Account:
+    """What may still be paid to models behind URLs, of which a part is for the sealed test."""
+    models = (*task.models, *([task.search.reflection] if task.search.reflection else []))
+    if all(model.url is None for model in models):
+        return Account()
+    replies = Replies(home.path / "replies.db", task.name)
+    home.closing.callback(replies.close)
+    account = Account(task.limits.usd, replies)
+    account.held_back_usd = TEST_SHARE * (task.limits.usd or 0.0)
+    return account
 
 
 def _reach_scorer(task: Task) -> None:

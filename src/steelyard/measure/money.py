@@ -24,7 +24,7 @@ def price_of(recipe: Recipe, task: Task) -> Price:
     model = next((model for model in task.models if model.name == recipe.model), None)
     if model is None or recipe.weights.method == "head":
         return Price(hour)  # it answers on this machine, whoever serves the model
-    return Price(hour, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
+    return Price(hour, model)
 
 
 def num_labels(recipe: Recipe, task: Task) -> int:
@@ -65,7 +65,7 @@ def observations(rows: Sequence[Row], price: Price) -> list[str]:
 
     Rows of a batch have the same time to the last bit, and those of two batches do not.
     """
-    if price.usd_per_1m_input is None:
+    if not price.is_by_token:
         return [f"{row.batch_size}:{row.compute_ms!r}" for row in rows]
     return [row.group for row in rows]
 

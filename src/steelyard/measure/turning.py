@@ -122,7 +122,7 @@ def case_of(
     by_token = {
         one.recipe.name: one.recipe.model
         for one in measured
-        if price_of(one.recipe, task).usd_per_1m_input is not None
+        if price_of(one.recipe, task).is_by_token
     }
     return Case(
         candidates=candidates,

@@ -24,6 +24,7 @@ from steelyard.measure.decision import Candidate, Decision
 from steelyard.measure.grading import Grader
 from steelyard.measure.money import num_labels, observations, per_1k_interval, price_of
 from steelyard.measure.statistics import break_even, mean_interval
+from steelyard.models.chat_reply import MALFORMED, REFUSED
 
 FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
 MEASURED: tuple[Status, ...] = ("finished", "eliminated")  # those that have scores
@@ -63,6 +64,20 @@ def checked(weighed: Weighed, num_examples: int | None = None) -> Weighed:
         return weighed
     why = f"{len(errors)} of {len(rows)} examples failed, the first with: {errors[0]}"
     return replace(weighed, status="failed", why=why)
+
+
+def usage_note(recipe: Recipe, rows: Sequence[Row]) -> str | None:
+    """What tokens were counted here, and how many answers were refused or malformed."""
+    found = []
+    if count := sum(row.answer.usage.estimated for row in rows if row.error is None):
+        found.append(
+            f"{recipe.name}: {count} of {len(rows)} answers came with no usage that can be true; "
+            "their tokens and cost are estimated."
+        )
+    for kind, said in ((REFUSED, "refused"), (MALFORMED, "malformed")):
+        if count := sum((row.error or "").startswith(kind) for row in rows):
+            found.append(f"{recipe.name}: {count} of {len(rows)} answers were {said}.")
+    return " ".join(found) or None
 
 
 def candidate(weighed: Weighed, task: Task, split: Split = "dev") -> Candidate:

@@ -1,5 +1,6 @@
 """Recipes and how they become Systems."""
 
+from steelyard.recipes.allowing import why_not
 from steelyard.recipes.build import Built, build
 from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
@@ -32,4 +33,5 @@ __all__ = [
     "presets",
     "select",
     "swept",
+    "why_not",
 ]

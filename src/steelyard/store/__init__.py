@@ -2,5 +2,6 @@
 
 from steelyard.store.artefacts import Artefacts
 from steelyard.store.database import Database, TrialRef
+from steelyard.store.replies import Replies
 
-__all__ = ["Artefacts", "Database", "TrialRef"]
+__all__ = ["Artefacts", "Database", "Replies", "TrialRef"]
