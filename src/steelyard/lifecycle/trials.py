@@ -199,12 +199,15 @@ class Trials:
         seen = {id_: row.score for id_, row in stored.items() if id_ in whole}
 
         def save(rows: Sequence[Row]) -> None:
-            database.add_rows(trial, rows)
+            if rows:
+                database.add_rows(trial, rows)
             seen.update((row.example_id, row.score) for row in rows)
             scores = [score.value for score in seen.values() if score is not None]
             mean = sum(scores) / len(scores) if scores else None
             self.listen(Measured(recipe.name, split, len(seen), len(whole), mean))
 
+        if len(done) == len(examples):
+            save([])  # nothing to ask, and yet something to tell
         return measure(
             built.system,
             batches(examples, alone),
