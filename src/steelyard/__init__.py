@@ -13,10 +13,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
+    from steelyard.core import (
+        Answer,
+        Example,
+        Query,
+        Recipe,
+        Release,
+        System,
+        Task,
+        Trial,
+        Verdict,
+    )
     from steelyard.errors import SteelyardError
     from steelyard.lifecycle.checking import check
     from steelyard.lifecycle.planning import plan
+    from steelyard.lifecycle.publishing import publish, rollback
     from steelyard.lifecycle.weigh import weigh
     from steelyard.measure.compare import compare
     from steelyard.tasks import load_task
@@ -28,6 +39,7 @@ _PLACES = {
     "Example": "core",
     "Query": "core",
     "Recipe": "core",
+    "Release": "core",
     "System": "core",
     "Task": "core",
     "Trial": "core",
@@ -37,6 +49,8 @@ _PLACES = {
     "compare": "measure.compare",
     "load_task": "tasks",
     "plan": "lifecycle",
+    "publish": "lifecycle",
+    "rollback": "lifecycle",
     "weigh": "lifecycle",
 }
 
@@ -45,6 +59,7 @@ __all__ = [
     "Example",
     "Query",
     "Recipe",
+    "Release",
     "SteelyardError",
     "System",
     "Task",
@@ -54,6 +69,8 @@ __all__ = [
     "compare",
     "load_task",
     "plan",
+    "publish",
+    "rollback",
     "weigh",
 ]
 

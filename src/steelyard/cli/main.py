@@ -9,7 +9,18 @@ import sys
 
 import typer
 
-from steelyard.cli import ask, check, compare, export, knowledge, plan, report, weigh
+from steelyard.cli import (
+    ask,
+    check,
+    compare,
+    export,
+    knowledge,
+    plan,
+    publish,
+    report,
+    rollback,
+    weigh,
+)
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
@@ -24,6 +35,8 @@ app = typer.Typer(
 )
 app.command("check")(check.command)
 app.command("weigh")(weigh.command)
+app.command("publish")(publish.command)
+app.command("rollback")(rollback.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)
 app.command("plan")(plan.command)

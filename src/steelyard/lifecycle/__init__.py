@@ -6,6 +6,8 @@ from steelyard.lifecycle.exporting import Exported, export
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
+from steelyard.lifecycle.publishing import Published, publish, rollback
+from steelyard.lifecycle.releases import Served, find_release, open_release
 from steelyard.lifecycle.reports import Files, find_verdict, json_text, write_report
 from steelyard.lifecycle.weigh import weigh
 
@@ -15,15 +17,21 @@ __all__ = [
     "Exported",
     "Files",
     "Home",
+    "Published",
+    "Served",
     "check",
     "chosen_system",
     "export",
+    "find_release",
     "find_verdict",
     "json_text",
     "learn",
     "newest_verdict",
     "open_home",
+    "open_release",
     "plan",
+    "publish",
+    "rollback",
     "unlearn",
     "weigh",
     "write_report",

@@ -1,6 +1,6 @@
 """Recipes and how they become Systems."""
 
-from steelyard.recipes.build import Built, build
+from steelyard.recipes.build import Built, build, reopen
 from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
     CONTROLS,
@@ -27,6 +27,7 @@ __all__ = [
     "model_of",
     "parse_sweep",
     "presets",
+    "reopen",
     "select",
     "swept",
 ]

@@ -2,5 +2,6 @@
 
 from steelyard.store.artefacts import Artefacts
 from steelyard.store.database import Database, TrialRef
+from steelyard.store.releases import ALIASES, Alias, Promotion, Releases
 
-__all__ = ["Artefacts", "Database", "TrialRef"]
+__all__ = ["ALIASES", "Alias", "Artefacts", "Database", "Promotion", "Releases", "TrialRef"]

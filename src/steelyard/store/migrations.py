@@ -54,4 +54,38 @@ CREATE TABLE accepted (
         "CREATE UNIQUE INDEX accepted_once ON accepted (task_name, user, input)",
         "CREATE INDEX accepted_user ON accepted (user)",
     ),
+    # A release never changes; an alias is what the newest promotion about it says. A key is kept
+    # by its hash alone.
+    statements(
+        """
+CREATE TABLE release (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (name, version)
+)""",
+        """
+CREATE TABLE promotion (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version INTEGER,
+    who TEXT NOT NULL,
+    why TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    time TEXT NOT NULL
+)""",
+        """
+CREATE TABLE api_key (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    hash TEXT NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,
+    requests_per_minute INTEGER,
+    tokens_per_minute INTEGER,
+    created_at TEXT NOT NULL,
+    revoked_at TEXT
+)""",
+    ),
 )
