@@ -10,6 +10,7 @@ from pathlib import Path
 
 from steelyard.errors import HomeError
 from steelyard.store import Artefacts, Database, Releases
+from steelyard.store.keys import Keys
 
 DEFAULT_HOME = Path(".steelyard")
 
@@ -27,6 +28,16 @@ class Home:
     def releases(self) -> Releases:
         """What was published here."""
         return Releases(self.database.engine)
+
+    @property
+    def keys(self) -> Keys:
+        """Who may ask a server of this home."""
+        return Keys(self.database.engine)
+
+    @property
+    def traffic(self) -> Path:
+        """The file of what a server was asked, and said."""
+        return self.path / "traffic.db"
 
     @property
     def jobs(self) -> Path:

@@ -71,6 +71,9 @@ class LabelScores:
 class Sampling:
     """How to generate. Temperature 0 is greedy; `schema` constrains the text to that JSON.
 
+    `top_p` samples from the fewest likeliest tokens that have that much probability together.
+    Source: nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751
+
     `begins` names the characters that an answer may begin with: one that begins otherwise may be
     given up once enough of it is there to be looked at. `chances` asks for the log-probability of
     every token, and for those of so many that were the likeliest.
@@ -82,6 +85,7 @@ class Sampling:
     seed: int = 0
     begins: str = ""
     chances: int | None = None
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,10 @@ class Embedder(Protocol):
         """Shapes: N texts → [N, D]."""
         ...
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens of each text are read."""
+        ...
+
 
 @runtime_checkable
 class TokenEmbedder(Protocol):
@@ -206,9 +214,12 @@ class TokenEmbedder(Protocol):
         ...
 
 
+TOO_LONG_REMEDY = 'shorten the input, or set too_long = "truncate" under [limits]'
+
+
 def too_long(tokens: int, context_tokens: int) -> str:
     """The error of a prompt that does not fit, in the words of every backend."""
     return (
         f"the prompt has {tokens} tokens and the model's context holds {context_tokens}; "
-        'shorten the input, or set too_long = "truncate" under [limits]'
+        f"{TOO_LONG_REMEDY}"
     )

@@ -185,6 +185,9 @@ class FakeEmbedder:
         unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
         return unit
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(re.findall(r"\w+", text)) for text in texts]
+
     def token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         one = np.eye(DIMENSIONS, dtype=np.float32)
         return [one[[_column(word) for word in sorted(_words(text))]] for text in texts]

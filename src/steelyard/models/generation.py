@@ -174,6 +174,8 @@ def _pick(answer: Answering, logits: Tensor, likeliest: int, manner: Manner) -> 
     if greedy:
         return int(logits.argmax())
     chances = torch.softmax(logits.float() / manner.sampling.temperature, dim=-1).cpu()
+    if manner.sampling.top_p < 1:
+        chances = nucleus(chances, manner.sampling.top_p)
     return int(torch.multinomial(chances, 1, generator=answer.chance))
 
 
@@ -183,6 +185,20 @@ def _chance_of(logits: Tensor, token: int, count: int) -> Chance:
     best = torch.topk(log_probs, count)
     top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return float(log_probs[token]), list(top)
+
+
+def nucleus(chances: Tensor, share: float) -> Tensor:
+    """The fewest likeliest tokens that have `share` together; the others get nothing.
+
+    >>> nucleus(torch.tensor([0.2, 0.5, 0.3]), 0.6).tolist()
+    [0.0, 0.5, 0.30000001192092896]
+
+    Shapes: [V] → [V]. Source: Holtzman et al. 2020, arXiv:1904.09751
+    """
+    values, order = chances.sort(descending=True)
+    kept = values.cumsum(0) - values < share
+    kept[0] = True
+    return torch.zeros_like(chances).index_put((order[kept],), values[kept])
 
 
 def _begin(index: int, own: list[int], ids: list[int], manner: Manner) -> Answering:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from steelyard.core import Answer, Json, Output, Passage, Query, Recipe, Source
 from steelyard.knowledge.text import without_marks
 from steelyard.models import Backend, Generation, LabelChoice, Listen, Prompt, Sampling
+from steelyard.models.base import TOO_LONG_REMEDY
 from steelyard.recipes.finding import Finder
 from steelyard.recipes.packing import Packed, Packer
 from steelyard.recipes.prompt import Frame, build_prompt
@@ -87,7 +88,7 @@ class LanguageModelSystem:
             return None
         return (
             f"the instruction and the input have {tokens} tokens and the budget is {self.budget}; "
-            'shorten the input, or set too_long = "truncate" under [limits]'
+            f"{TOO_LONG_REMEDY}"
         )
 
     def prepare(self) -> None:

@@ -89,3 +89,44 @@ CREATE TABLE api_key (
 )""",
     ),
 )
+
+# Of the file of requests and feedback (store/traffic.py).
+TRAFFIC_MIGRATIONS: tuple[Migration, ...] = (
+    statements(
+        """
+CREATE TABLE request (
+    id TEXT PRIMARY KEY,
+    release TEXT NOT NULL,
+    route TEXT NOT NULL,
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    input TEXT,
+    began_at TEXT NOT NULL,
+    answer TEXT,
+    error TEXT,
+    valid INTEGER,
+    prompt_tokens INTEGER,
+    cached_tokens INTEGER,
+    completion_tokens INTEGER,
+    sources INTEGER,
+    milliseconds REAL
+) WITHOUT ROWID""",
+        "CREATE INDEX request_began ON request (began_at)",
+        "CREATE INDEX request_user ON request (user) WHERE user != ''",
+        """
+CREATE TABLE feedback (
+    id TEXT NOT NULL UNIQUE,
+    response TEXT NOT NULL,
+    score REAL,
+    correction TEXT NOT NULL,
+    comment TEXT,
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    decided_by TEXT,
+    decided_at TEXT
+)""",
+        "CREATE INDEX feedback_response ON feedback (response)",
+    ),
+)
