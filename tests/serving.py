@@ -50,6 +50,12 @@ class Running:
                 pass
         return b"".join(parts)
 
+    def get(self, path: str, *headers: str, host: str = "localhost") -> tuple[int, bytes]:
+        """The status and the body of one GET."""
+        lines = [f"GET {path} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
+        head, _, rest = self.raw("\r\n".join([*lines, "", ""]).encode()).partition(b"\r\n\r\n")
+        return int(head.split()[1]), rest
+
     def post(self, path: str, body: bytes, *headers: str) -> tuple[int, bytes]:
         """The status and the body of one POST of bytes."""
         lines = [
