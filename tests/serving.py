@@ -15,7 +15,7 @@ import openai
 import uvicorn
 
 from steelyard.lifecycle import open_home
-from steelyard.serve.running import config_of, open_service
+from steelyard.serve.running import config_of, listen, open_service
 from steelyard.serve.service import Service, Settings
 
 PLAIN = Settings()
@@ -76,9 +76,10 @@ def running(home: Path, settings: Settings = PLAIN) -> Iterator[Running]:
     """A server on a free port for as long as the block runs."""
     with ExitStack() as stack:
         opened = stack.enter_context(open_home(home, create=False, lock="serve"))
-        service = stack.enter_context(open_service(opened, replace(settings, port=0)))
+        settings = replace(settings, port=0)
+        service = stack.enter_context(open_service(opened, settings))
         server = uvicorn.Server(config_of(service))
-        listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        listening = listen(settings)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

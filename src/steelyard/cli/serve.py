@@ -42,8 +42,8 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
 ) -> None:
     """Answer requests as OpenAI's API does, until told to end."""
     check_writable(json)
-    need("fastapi", "serve")
-    need("uvicorn", "serve")
+    for module in ("starlette", "uvicorn", "httptools", "pydantic"):
+        need(module, "serve")
     from steelyard.lifecycle.recording import Retention
     from steelyard.serve.running import serve
     from steelyard.serve.service import Settings

@@ -1,78 +1,51 @@
-"""The application: routes, and every error in OpenAI's shape."""
+"""The application: the gate before the table of routes, and what runs beside requests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steelyard.errors import RequestError
-from steelyard.serve.gate import Gate, error_body, error_headers
-from steelyard.serve.routes import ROUTERS
+from steelyard import __version__
+from steelyard.serve.gate import Gate
+from steelyard.serve.openapi import describe
+from steelyard.serve.routes import ROUTES
+from steelyard.serve.routing import Table, answer
 from steelyard.serve.service import Service, watch
-
-TITLE = "Steelyard"
 
 
 def create_app(service: Service) -> ASGIApp:
     """The ASGI application of a service."""
-    app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, lifespan=_lifespan)
-    app.state.service = service
-    for router in ROUTERS:
-        app.include_router(router)
-    app.add_exception_handler(RequestError, _refuse)
-    app.add_exception_handler(RequestValidationError, _refuse_invalid)
-    app.add_exception_handler(HTTPException, _refuse_http)
-    app.add_exception_handler(Exception, _fail)
-    return Gate(app, service)
+    service.description = describe(ROUTES, __version__)
+    table = Table(ROUTES)
+    gate = Gate(service, table, _respond)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(service, receive, send)
+        elif scope["type"] == "http":
+            scope["steelyard.service"] = service
+            await gate(scope, receive, send)
+
+    return app
 
 
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    task = asyncio.create_task(watch(app.state.service))
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+async def _respond(scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Have a request that passed the gate answered by its route."""
+    response = await answer(scope["steelyard.route"], body, Request(scope, receive))
+    await response(scope, receive, send)
 
 
-def _reply(error: RequestError) -> JSONResponse:
-    return JSONResponse(error_body(error), status_code=error.status, headers=error_headers(error))
-
-
-async def _refuse(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestError)
-    return _reply(error)
-
-
-async def _refuse_invalid(_request: Request, error: Exception) -> JSONResponse:
-    """The first thing that is wrong with a body, by its place."""
-    assert isinstance(error, RequestValidationError)
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    place = [str(part) for part in first["loc"][1:] if not str(part)[:1].isupper()]
-    if first["type"] == "json_invalid":
-        return _reply(RequestError("the body is no JSON", code="invalid_json"))
-    param = ".".join(place) or None
-    code = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter"}
-    message = f"{param or 'the body'}: {first['msg']}"
-    if first["type"] == "extra_forbidden":
-        message = f"Unrecognized request argument supplied: {param}"
-    return _reply(RequestError(message, code=code.get(first["type"], "invalid_type"), param=param))
-
-
-async def _refuse_http(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    known = {404: ("there is no such path", "not_found"), 405: ("not allowed here", "not_allowed")}
-    message, code = known.get(error.status_code, ("the body cannot be read", "invalid_body"))
-    return _reply(RequestError(message, status=error.status_code, code=code))
-
-
-async def _fail(_request: Request, _error: Exception) -> JSONResponse:
-    """The gate logs it: without what was asked."""
-    return _reply(RequestError("the server failed", status=500, code="server_error"))
+async def _live(service: Service, receive: Receive, send: Send) -> None:
+    """What runs beside requests, from the start of the server to its end."""
+    await receive()
+    tasks = [asyncio.create_task(work) for work in (watch(service), service.deadlines.watch())]
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    await send({"type": "lifespan.shutdown.complete"})

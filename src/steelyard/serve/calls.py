@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -95,16 +96,37 @@ class Call:
         for work in self.works:
             work.leave()
 
-    async def reply(self) -> Reply:
-        """All of it.
+    def when_done(self, waiting: asyncio.Future[Reply]) -> None:
+        """Give the reply, or why there is none, to whoever waits in the event loop."""
+        loop, lock, left = asyncio.get_running_loop(), threading.Lock(), len(self.works)
+
+        def hand_over() -> None:
+            if waiting.done():
+                return
+            try:
+                waiting.set_result(self.reply())
+            except RequestError as error:
+                waiting.set_exception(error)
+
+        def done(_: Future[Any]) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+            if not left:
+                loop.call_soon_threadsafe(hand_over)
+
+        for work in self.works:
+            work.future.add_done_callback(done)
+
+    def reply(self) -> Reply:
+        """All of it, once all works are done.
 
         Raises:
             RequestError: there is none, with why.
         """
-        futures = [asyncio.wrap_future(work.future) for work in self.works]
         try:
-            return self._finish([await future for future in futures])
-        except Exception as error:
+            return self._finish([work.future.result(0) for work in self.works])
+        except (Exception, CancelledError) as error:
             raise as_request_error(error) from error
 
     def listen(self) -> asyncio.Queue[tuple[int, str | None]]:
@@ -144,7 +166,7 @@ class Call:
                 for copy in range(self._copies):
                     yield number + copy, shown[len(sent[number]) :]
                 sent[number] = shown
-        reply = await self.reply()
+        reply = self.reply()
         for number, choice in enumerate(reply.choices):
             before = sent[0 if self._copies > 1 else number]
             if not choice.text.startswith(before):

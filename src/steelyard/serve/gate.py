@@ -7,29 +7,30 @@ It is plain ASGI, so that it costs little and sees what was really sent.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
 import re
 import time
 import traceback
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from steelyard.errors import RequestError
-from steelyard.serve.service import CLIENT_GONE, Service
+from steelyard.serve.routing import Table
+from steelyard.serve.service import CLIENT_GONE, Service, client_left
 from steelyard.store.keys import ApiKey, find_key
 
 MAX_BODY_BYTES = 4_000_000  # a million tokens of text
 MAX_HEADER_BYTES = 32_000
 READ_SECONDS = 30.0  # for a whole body
-WRITE_SECONDS = 60.0  # for a client to take what is sent. Source: ours, as nginx has it
 CLEAN_PATH = re.compile(r"(?:/[\w.@:~+-]+)*/?", re.ASCII)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
+Respond = Callable[[Scope, bytes, Receive, Send], Awaitable[None]]
 log = logging.getLogger("steelyard.serve")
 
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -64,22 +65,22 @@ def error_headers(error: RequestError) -> dict[str, str]:
 class Gate:
     """Lets through what is well-formed and allowed, and counts all."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service = app, service
+    def __init__(self, service: Service, table: Table, respond: Respond) -> None:
+        self.service, self.table, self.respond = service, table, respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, sent = time.perf_counter(), _Sent(send)
+        began, sent, path = time.perf_counter(), _Sent(send), "none"
         try:
-            scope["steelyard.key"] = self._admit(scope)
-            body = await _read(scope, receive)
-            await self.app(scope, _again(body, receive), sent)
+            key = self._admit(scope)
+            route, scope["path_params"] = self.table.find(scope["method"], scope["path"])
+            path = route.path
+            scope["steelyard.key"], scope["steelyard.route"] = key, route
+            body = await self._read(scope, receive)
+            await self.respond(scope, body, receive, sent)
         except RequestError as error:
             await _refuse(sent, error)
-        except (TimeoutError, OSError):  # a client that takes nothing, or is gone
+        except OSError:  # a client that is gone
             sent.status = sent.status or CLIENT_GONE
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
@@ -90,11 +91,10 @@ class Gate:
             failed = RequestError("the server failed", status=500, code="server_error")
             await _refuse(sent, failed)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
             metrics = self.service.metrics
             name, help = "steelyard_requests_total", "Requests by route and status."
-            metrics.count(name, help, route=route, status=str(sent.status))
-            metrics.took(time.perf_counter() - began, route=route)
+            metrics.count(name, help, route=path, status=str(sent.status))
+            metrics.took(time.perf_counter() - began, route=path)
 
     def _admit(self, scope: Scope) -> ApiKey | None:
         """The key of a request that may go on.
@@ -134,6 +134,34 @@ class Gate:
         self.service.limits.take_request(key)
         return key
 
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        """The body, whole, within its size and time.
+
+        Raises:
+            RequestError: it is too large, or too slow.
+        """
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            raise _too_large()
+        parts, size = [], 0
+        try:
+            with self.service.deadlines.within(READ_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise client_left()
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > MAX_BODY_BYTES:
+                        raise _too_large()
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise RequestError(
+                f"the body did not come within {READ_SECONDS:g} s", status=408, code="body_too_slow"
+            ) from None
+
 
 def scope_of(path: str) -> str:
     """What a key must be allowed for a path."""
@@ -153,57 +181,16 @@ def _check_host(host: str, bound: str) -> None:
         )
 
 
-async def _read(scope: Scope, receive: Receive) -> bytes:
-    """The body, whole, within its size and time.
-
-    Raises:
-        RequestError: it is too large, or too slow.
-    """
-    declared = dict(scope["headers"]).get(b"content-length", b"")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise _too_large()
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise RequestError("the client left", status=CLIENT_GONE, code="client_gone")
-                part = message.get("body", b"")
-                size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise _too_large()
-                parts.append(part)
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise RequestError(
-            f"the body did not come within {READ_SECONDS:g} s", status=408, code="body_too_slow"
-        ) from None
-
-
 def _too_large() -> RequestError:
     return RequestError(
         f"the body is larger than {MAX_BODY_BYTES} bytes", status=413, code="body_too_large"
     )
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """The body once more, then whatever comes after it."""
-    given = False
-
-    async def receive_again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again
-
-
 class _Sent:
-    """Sends, with a bound on how long a client may take, and remembers the status."""
+    """Sends, and remembers the status."""
+
+    __slots__ = ("_send", "status")
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -212,8 +199,7 @@ class _Sent:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        async with asyncio.timeout(WRITE_SECONDS):
-            await self._send(message)
+        await self._send(message)
 
 
 async def _refuse(sent: _Sent, error: RequestError) -> None:

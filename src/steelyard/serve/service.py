@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
+from starlette.types import Receive
 
-from steelyard.core import Usage
+from steelyard.core import Json, Usage
 from steelyard.errors import RequestError, SteelyardError
 from steelyard.lifecycle.engine import MOST_WAITING, Engine
 from steelyard.lifecycle.home import Home
@@ -22,6 +23,7 @@ from steelyard.lifecycle.recording import Recorder, Retention
 from steelyard.serve import calls
 from steelyard.serve.calls import Call, Reply
 from steelyard.serve.catalogue import Catalogue
+from steelyard.serve.deadlines import Deadlines
 from steelyard.serve.limits import Limits
 from steelyard.serve.metrics import Metrics
 from steelyard.store import traffic
@@ -62,6 +64,8 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     keys: tuple[ApiKey, ...] = ()
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    description: Json = None
 
     def read_keys(self) -> None:
         """The keys that hold now; `steelyard keys` changes them while a server runs."""
@@ -130,24 +134,35 @@ class Exchange:
         Raises:
             RequestError: there is none, with why.
         """
-        gone = asyncio.ensure_future(self._client_gone())
+        deadlines, settings = self.service.deadlines, self.service.settings
+        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        watches: list[asyncio.Task[None]] = []
+
+        def fail(error: RequestError) -> None:
+            if not waiting.done():
+                waiting.set_exception(error)
+
+        async def until_gone() -> None:
+            await client_gone(self.request.receive)
+            fail(client_left())
+
+        late = deadlines.add(
+            settings.timeout_s, lambda: fail(calls.as_request_error(TimeoutError()))
+        )
+        # Only who waits for long may leave before: the others are not watched.
+        watch = deadlines.add(0.0, lambda: watches.append(asyncio.create_task(until_gone())))
         try:
             call.start(self.service.engine)
-            found = asyncio.ensure_future(call.reply())
-            done, _ = await asyncio.wait(
-                (found, gone),
-                timeout=self.service.settings.timeout_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if found not in done:
-                found.cancel()
-                raise calls.as_request_error(TimeoutError()) if not done else left()
-            return self._ended(found.result())
+            call.when_done(waiting)
+            return self._ended(await waiting)
         except RequestError as error:
             self._failed(error)
             raise
         finally:
-            gone.cancel()
+            deadlines.drop(late)
+            deadlines.drop(watch)
+            for task in watches:
+                task.cancel()
             call.leave()
 
     async def pieces(self, call: Call) -> AsyncIterator[tuple[int, str] | Reply]:
@@ -171,12 +186,8 @@ class Exchange:
             raise
         finally:
             if self._open:
-                self._failed(left())
+                self._failed(client_left())
             call.leave()
-
-    async def _client_gone(self) -> None:
-        while (await self.request.receive())["type"] != "http.disconnect":
-            pass
 
     def _ended(self, reply: Reply) -> Reply:
         usage = reply.usage
@@ -219,14 +230,20 @@ class Exchange:
         )
 
 
-def left() -> RequestError:
+def client_left() -> RequestError:
     """The client is gone."""
     return RequestError("the client left", status=CLIENT_GONE, code="client_gone")
 
 
+async def client_gone(receive: Receive) -> None:
+    """Comes back when the client is gone; its body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def service_of(request: Request) -> Service:
     """The service of the server that a request came to."""
-    found: Service = request.app.state.service
+    found: Service = request.scope["steelyard.service"]
     return found
 
 

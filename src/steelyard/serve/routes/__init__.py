@@ -1,4 +1,4 @@
-"""A module for each family of routes; `ROUTERS` are those that a server has."""
+"""A module for each family of routes; `ROUTES` are those that a server has."""
 
 from steelyard.serve.routes import (
     chat,
@@ -10,12 +10,5 @@ from steelyard.serve.routes import (
     status,
 )
 
-ROUTERS = (
-    chat.router,
-    completions.router,
-    responses.router,
-    embeddings.router,
-    models.router,
-    feedback.router,
-    status.router,
-)
+FAMILIES = (chat, completions, responses, embeddings, models, feedback, status)
+ROUTES = tuple(route for family in FAMILIES for route in family.router.routes)

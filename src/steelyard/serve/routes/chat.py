@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from steelyard.core import Json, Query
 from steelyard.errors import RequestError
@@ -24,9 +24,10 @@ from steelyard.serve.calls import (
 )
 from steelyard.serve.catalogue import Embedding, Plain
 from steelyard.serve.events import DONE, event, stream
+from steelyard.serve.routing import Router
 from steelyard.serve.service import Exchange, Service, service_of
 
-router = APIRouter()
+router = Router()
 
 
 class ChatRequest(wire.Continued):
@@ -59,7 +60,7 @@ class ChatRequest(wire.Continued):
         return self.max_tokens if later is None else later
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", ChatRequest)
 async def chat(asked: ChatRequest, request: Request) -> Response:
     """Answer a chat: a release answers the last message, a base model goes on with all."""
     service = service_of(request)
@@ -196,7 +197,7 @@ async def _events(
     model: Served | Plain,
     asked: ChatRequest,
     ignored: list[str],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Chunks as OpenAI has them. Chances of tokens and citations come with the last of a choice."""
     head = _head(exchange, model, "chat.completion.chunk", ignored)
     with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from steelyard.core import Json, Query
 from steelyard.errors import RequestError
@@ -17,9 +17,10 @@ from steelyard.serve.calls import Bounds, Call, Choice, Reply, ask_plain, ask_re
 from steelyard.serve.catalogue import Plain
 from steelyard.serve.events import DONE, event, stream
 from steelyard.serve.routes.chat import find_writer, name_of, refuse_chances
+from steelyard.serve.routing import Router
 from steelyard.serve.service import Exchange, Service, service_of
 
-router = APIRouter()
+router = Router()
 DEFAULT_MAX_TOKENS = 16  # as OpenAI has it
 MOST_PROMPTS = 64
 
@@ -40,7 +41,7 @@ class CompletionRequest(wire.Continued):
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
 
-@router.post("/v1/completions")
+@router.post("/v1/completions", CompletionRequest)
 async def complete(asked: CompletionRequest, request: Request) -> Response:
     """Go on with a text: for a release the prompt is its task's input."""
     service = service_of(request)
@@ -129,7 +130,7 @@ def _logprobs(choice: Choice, asked: CompletionRequest) -> Json:
 
 async def _events(
     exchange: Exchange, call: Call, head: dict[str, Any], asked: CompletionRequest
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
     usage = {"usage": None} if with_usage else {}
     reply: Reply | None = None

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from steelyard.core import Json
 from steelyard.errors import BusyError, RequestError
@@ -20,9 +20,10 @@ from steelyard.models import Listen
 from steelyard.serve import wire
 from steelyard.serve.calls import as_request_error, too_busy
 from steelyard.serve.catalogue import Embedding
+from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
 
-router = APIRouter()
+router = Router()
 MOST_TEXTS = 2048  # as OpenAI has it
 
 
@@ -36,7 +37,7 @@ class EmbeddingRequest(wire.Strict):
     user: str | None = None
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", EmbeddingRequest)
 async def embed(asked: EmbeddingRequest, request: Request) -> Response:
     """A vector of length 1 for each text."""
     service = service_of(request)

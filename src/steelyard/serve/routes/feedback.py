@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from steelyard.errors import RequestError, WorkError
 from steelyard.lifecycle.learning import problem
 from steelyard.lifecycle.releases import Served
 from steelyard.serve import wire
+from steelyard.serve.routing import Router
 from steelyard.serve.service import Service, service_of
 from steelyard.store.traffic import Feedback
 
-router = APIRouter()
+router = Router()
 
 
 class FeedbackRequest(wire.Strict):
@@ -29,7 +30,7 @@ class FeedbackRequest(wire.Strict):
     user: str | None = Field(None, max_length=512)
 
 
-@router.post("/v1/feedback")
+@router.post("/v1/feedback", FeedbackRequest)
 async def give(asked: FeedbackRequest, request: Request) -> Response:
     """Keep it; the reply comes once it is on disk. The same said twice is kept once."""
     service = service_of(request)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from steelyard.core import Json
 from steelyard.lifecycle.releases import Served
 from steelyard.serve.catalogue import Embedding, Model
+from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
 
-router = APIRouter()
+router = Router()
 
 
 @router.get("/v1/models")
@@ -22,10 +23,10 @@ async def list_models(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": [_body(*row) for row in rows]})
 
 
-@router.get("/v1/models/{name:path}")
-async def show_model(name: str, request: Request) -> Response:
+@router.get("/v1/models/{name}")
+async def show_model(request: Request) -> Response:
     """One of them, or any version of a release."""
-    catalogue = service_of(request).catalogue
+    catalogue, name = service_of(request).catalogue, request.path_params["name"]
     model = await catalogue.find(name)
     made = next((made for known, made, _ in catalogue.listed() if known == name), 0)
     return JSONResponse(_body(name, made, model))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from steelyard.core import Json, Query
 from steelyard.errors import RequestError
@@ -19,9 +19,10 @@ from steelyard.serve.catalogue import Plain
 from steelyard.serve.events import event, stream
 from steelyard.serve.gate import error_body
 from steelyard.serve.routes.chat import find_writer, name_of, refuse_chances, sources_body
+from steelyard.serve.routing import Router
 from steelyard.serve.service import Exchange, Service, service_of
 
-router = APIRouter()
+router = Router()
 CHANCES = "message.output_text.logprobs"
 
 
@@ -82,7 +83,7 @@ class ResponsesRequest(wire.Sampled):
         return CHANCES in (self.include or ()) or self.top_logprobs is not None
 
 
-@router.post("/v1/responses")
+@router.post("/v1/responses", ResponsesRequest)
 async def respond(asked: ResponsesRequest, request: Request) -> Response:
     """Answer an input: a release the last message of the user, a base model all turns."""
     service = service_of(request)
@@ -202,7 +203,7 @@ class _Saying:
     def _at(self) -> dict[str, Json]:
         return {"item_id": self.message_id, "output_index": 0, "content_index": 0}
 
-    async def events(self, call: Call) -> AsyncIterator[bytes]:
+    async def events(self, call: Call) -> AsyncGenerator[bytes]:
         """The stream: what begins, each new piece of text, what ends."""
         reply: Reply | None = None
         begun = False

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
 
-router = APIRouter()
+router = Router()
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -23,6 +24,12 @@ async def health(request: Request) -> Response:
         "problems": len(service.catalogue.problems),
     }
     return JSONResponse(body, status_code=200 if ok else 503)
+
+
+@router.get("/openapi.json")
+async def description(request: Request) -> Response:
+    """What can be asked, and how."""
+    return JSONResponse(service_of(request).description)
 
 
 @router.get("/metrics")
