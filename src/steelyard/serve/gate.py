@@ -85,9 +85,8 @@ class Gate:
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             places = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(frames[-5:]))
-            log.error(
-                "a request failed: %s at %s", type(error).__name__, places
-            )  # not what it says
+            # Its kind and its place, and not what it says: that may hold what was asked.
+            log.error("a request failed: %s at %s", type(error).__name__, places)
             failed = RequestError("the server failed", status=500, code="server_error")
             await _refuse(sent, failed)
         finally:
