@@ -36,8 +36,8 @@ JOBS = ("baker", "nurse", "pilot", "clerk")
 KINDS = ("label", "json", "text")
 
 # What a second run of the same command may say differently: times, and the money they cost.
-TIMES = ("minutes",)
-RECIPE_TIMES = ("setup_seconds", "setup_usd", "usd_per_1k", "latency_ms")
+TIMES = ("minutes", "turning_points", "pareto")
+RECIPE_TIMES = ("setup_seconds", "setup_usd", "usd_per_1k", "usd_per_1k_interval", "latency_ms")
 BREAK_EVEN_TIMES = ("calls", "interval")
 
 

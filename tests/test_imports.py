@@ -22,7 +22,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tasks", "store", "models"),
     ("knowledge", "training"),
     ("recipes", "measure"),
-    ("audit",),
+    ("audit", "advice"),
     ("lifecycle",),
     ("serve",),
     ("cli",),

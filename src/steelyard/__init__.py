@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from steelyard.errors import SteelyardError
+    from steelyard.lifecycle.advising import advise
     from steelyard.lifecycle.checking import check
     from steelyard.lifecycle.planning import plan
     from steelyard.lifecycle.publishing import publish, rollback
@@ -45,6 +46,7 @@ _PLACES = {
     "Trial": "core",
     "Verdict": "core",
     "SteelyardError": "errors",
+    "advise": "lifecycle",
     "check": "lifecycle",
     "compare": "measure.compare",
     "load_task": "tasks",
@@ -65,6 +67,7 @@ __all__ = [
     "Task",
     "Trial",
     "Verdict",
+    "advise",
     "check",
     "compare",
     "load_task",

@@ -87,7 +87,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A base model by name: "default", a folder, a .gguf file, a hub id, or a URL table."""
+    """A base model by name: "default", a folder, a .gguf file, a hub id, or a URL table.
+
+    The fields from `url` on are those of a model behind a URL, of which `source` is the name there.
+    Units: prices are US dollars for a million tokens, `timeout_s` is seconds for a whole answer,
+    `concurrency` is requests under way at once. `tokenizer` is a folder with the model's own.
+    """
 
     name: str
     source: str
@@ -96,13 +101,34 @@ class ModelSpec:
     usd_per_1m_input: float | None = None
     usd_per_1m_cached: float | None = None
     usd_per_1m_output: float | None = None
+    context_tokens: int | None = None
+    concurrency: int = 8  # what every provider's smallest plan bears. Source: ours
+    timeout_s: float = 300.0  # a long answer of a large model takes minutes. Source: ours
+    tokenizer: str | None = None
+    plain_http: bool = False
+
+    def usd(self, usage: Usage) -> float | None:
+        """US dollars for tokens; None where they have no price.
+
+        Cached ones without a price of their own cost as input.
+        """
+        if self.usd_per_1m_input is None:
+            return None
+        cached = self.usd_per_1m_cached
+        fresh = usage.prompt_tokens - usage.cached_tokens
+        return (
+            fresh * self.usd_per_1m_input
+            + usage.cached_tokens * (self.usd_per_1m_input if cached is None else cached)
+            + usage.completion_tokens * (self.usd_per_1m_output or 0.0)
+        ) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the answer may cost, and what to do with an input longer than the model's context.
 
-    `memory_gb` bounds what answering and training hold beside the model.
+    `memory_gb` bounds what answering and training hold beside the model. `usd` bounds what is paid
+    for the tokens of models behind URLs, over all runs of the task in one home folder.
     """
 
     minutes: float | None = None
@@ -110,6 +136,7 @@ class Limits:
     p95_ms: float | None = None
     too_long: Literal["error", "truncate"] = "error"
     memory_gb: float = 2.0  # more answers and trains no faster on two cores. Source: ours
+    usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +189,7 @@ class Task:
     hash: str
     models: tuple[ModelSpec, ...] = (ModelSpec("default", "default"),)
     usd_per_machine_hour: float = 0.10
+    usd_per_label: float = 0.0
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     path: Path | None = None
@@ -394,11 +422,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer. `cached_tokens` of the prompt were computed for an earlier one."""
+    """Tokens of one answer. `cached_tokens` of the prompt were computed for an earlier one.
+
+    `estimated`: a server told no numbers that can be true, and they were counted here.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,6 +625,7 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
     """One line of the league table. Tokens are means per example; `key` is the recipe's.
+    `num_labels` are the training rows that it is built from.
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
     first of which is the one in this table; empty unless several were asked for. `guards` says of
@@ -617,6 +650,8 @@ class RecipeReport:
     cached_tokens: float | None = None
     completion_tokens: float | None = None
     latency_ms: Latency = Latency()
+    usd_per_1k_interval: tuple[float, float] | None = None
+    num_labels: int | None = None
     learning_curve: Json = None
     key: str = ""
     seed_scores: tuple[float, ...] = ()
@@ -662,6 +697,13 @@ class Verdict:
     versions: Mapping[str, str]
     curves: tuple[Json, ...] = ()
     diagnostics: tuple[Json, ...] = ()
+    evaluations: Json = None
+    turning_points: tuple[Json, ...] = ()
+    pareto: Mapping[str, Json] = field(default_factory=dict)
+    prior: Json = None
+    label_curves: tuple[Json, ...] = ()
+    slices: tuple[Json, ...] = ()
+    freshness: Json = None
 
     def to_json(self) -> dict[str, Json]:
         """The machine-readable result; docs/weigh.md describes every key."""

@@ -12,6 +12,7 @@
         ├── TrainingError     a training job ended without weights
         ├── DoesNotFitError   training needs more memory than this machine has
         ├── SearchError       a search ended without anything found
+        ├── SpentError        the next answer could cost more than there is left to spend
         ├── TrialError        a trial that cannot be turned into numbers
         ├── ReleaseError      what would serve does not answer as what was measured
         ├── BusyError         more is waiting to be answered than may wait
@@ -88,6 +89,10 @@ class DoesNotFitError(WorkError):
 
 class SearchError(WorkError):
     """A search for examples or an instruction ended without anything found."""
+
+
+class SpentError(WorkError):
+    """What models behind URLs may cost is spent; all that was paid for is kept."""
 
 
 class TrialError(WorkError):

@@ -26,7 +26,7 @@ def faked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A task over the fake, weighed with its LoRA."""
     folder = tmp_path_factory.mktemp("fake-task")
     task = write_task(folder)
-    weigh(load_task(task), home=folder / "home", recipes=["lora"])
+    weigh(load_task(task), home=folder / "home", recipes=["lora"], exhaustive=True)
     return task, folder / "home"
 
 
@@ -88,7 +88,7 @@ def weighed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules[build.__module__], "train_in_child", trained)
-        weigh(load_task(task), home=home, recipes=["lora"])
+        weigh(load_task(task), home=home, recipes=["lora"], exhaustive=True)
     return task, home
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import page_verdicts
-from steelyard.lifecycle.explained import explained_section
 from steelyard.lifecycle.page import render
+from steelyard.lifecycle.page.explained import explained_section
 
 SENTENCE = "rag scores 0.400 higher than <random>-passages on 60 dev examples: it matters."
 

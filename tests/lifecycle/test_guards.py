@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fake_tasks import write_task
+from fake_tasks import weighed, write_task
 from steelyard.cli.printing import open_console, print_verdict
 from steelyard.core import Task
 from steelyard.lifecycle import guards as module
@@ -38,7 +38,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def verdict(task: Task) -> Any:
     assert task.path is not None
     home = task.path.parent / "home"
-    return weigh(task, home=home, recipes=["lora", "head", "few-shot"]).to_json()
+    return weigh(task, home=home, recipes=["lora", "head", "few-shot"], exhaustive=True).to_json()
 
 
 def of(verdict: Any, name: str) -> Any:
@@ -105,11 +105,11 @@ def test_they_are_measured_once_for_the_same_weights_and_files(
     home = task.path.parent / "home"
     measured = []
     monkeypatch.setattr(module, "divergence", lambda *a, **k: measured.append(1))
-    again = weigh(task, home=home, recipes=["lora", "head", "few-shot"]).to_json()
+    again = weigh(task, home=home, recipes=["lora", "head", "few-shot"], exhaustive=True).to_json()
     assert of(again, "lora") == of(verdict, "lora")
     assert measured == []
     fewer = replace(task, retention=task.retention[:1])
-    other = weigh(fewer, home=home, recipes=["lora"]).to_json()
+    other = weigh(fewer, home=home, recipes=["lora"], exhaustive=True).to_json()
     assert measured == [1]
     assert len(of(other, "lora")["forgetting"]["retention"]) == 1
 
@@ -141,4 +141,4 @@ def test_no_time_left_means_no_guards(task: Task) -> None:
     nothing: Any = None
     late = time.monotonic() - 3600
     trials = Trials(task, 0, nothing, nothing, nothing, nothing, late, minutes=1)
-    assert trials._guards(nothing) is None
+    assert trials.guarded(weighed("lora", [1.0, 0.0])).guards is None

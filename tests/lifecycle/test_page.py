@@ -26,9 +26,10 @@ from page_verdicts import (
     minimal,
     nothing_works,
 )
-from steelyard.lifecycle import charts
-from steelyard.lifecycle.charts import Mark, Point, Scale, scale
-from steelyard.lifecycle.page import render
+from steelyard.lifecycle.page import render, words
+from steelyard.lifecycle.page.dots import Mark, dots
+from steelyard.lifecycle.page.drawing import Scale, log_scale, scale
+from steelyard.lifecycle.page.scatter import Point, pareto, place, scatter, text_width
 
 # ---------------------------------------------------------------- reading a page
 
@@ -212,7 +213,8 @@ def test_the_verdict_comes_first_with_its_key_figures() -> None:
     ]
     assert source.index("badge") < source.index("<section")
     assert [attributes["id"] for attributes, _ in page.all("section")] == [
-        "scores", "league", "cost", "differences", "inside", "learning", "examples", "method",
+        "scores", "league", "cost", "volume", "differences", "inside", "learning", "examples",
+        "method",
     ]  # fmt: skip
 
 
@@ -246,7 +248,7 @@ def test_an_empty_verdict_still_says_how_it_was_measured() -> None:
 
 
 def test_scores_are_drawn_where_their_numbers_say() -> None:
-    row = charts.dots(
+    row = dots(
         [Mark(0.25, (0.2, 0.3)), Mark(0.5, None, "test")],
         Scale(0.0, 1.0, (0.0, 0.5, 1.0)),
         title="r",
@@ -282,7 +284,8 @@ def test_the_league_table_has_a_cell_for_every_column() -> None:
 
 
 def test_a_recipe_without_a_cost_is_named_beside_the_scatter() -> None:
-    cost = section(render(labels()), "cost")
+    cost, _, wait = section(render(labels()), "cost").partition("<h3>Score against the wait")
+    assert ">zero-shot</text>" in wait
     assert "no cost is known: zero-<wbr>shot." in cost
     assert '<text x="' in cost
     assert ">zero-shot</text>" not in cost
@@ -292,7 +295,7 @@ def test_many_recipes_are_numbered_on_a_phone() -> None:
     verdict = extraction()
     verdict["recipes"] += [r | {"name": r["name"] + "-2"} for r in verdict["recipes"]]
     page = Page(section(render(verdict), "cost"))
-    assert len(page.all("li")) == 18
+    assert len(page.all("li")) == 2 * 18  # under the cost, and under the wait
     assert {str(i) for i in range(1, 19)} <= set(page.text("text", "name"))
 
 
@@ -337,11 +340,12 @@ def test_differing_keys_carry_a_sign_and_the_whole_input_is_there() -> None:
 
 
 def test_break_even_and_what_was_not_measured_are_told() -> None:
-    rows = Page(section(render(extraction()), "method")).text("tr")
+    rows = Page(section(render(extraction()), "volume")).text("tr")
     assert rows[1:] == [
         "lora+constrainednearest-shot+constrained229 answers214 to 247",
         "lora+constrainedzero-shot1,585 answers1,210 or more",
         "lora+constrainedtfidfnever–",
+        "RecipeAgainstCheaper for good after95% interval",  # behind a fold, without the answer
         "tfidflorathe first answer0 to 0",
     ]
     said = Page(section(render(nothing_works()), "method")).text("li")
@@ -364,20 +368,20 @@ def test_break_even_and_what_was_not_measured_are_told() -> None:
     ],
 )  # fmt: skip
 def test_a_number_is_said_in_its_unit(form: str, value: Any, wanted: str) -> None:
-    assert getattr(charts, f"as_{form}")(value) == wanted
+    assert getattr(words, f"as_{form}")(value) == wanted
 
 
 def test_an_answer_is_marked_key_by_key_against_its_target() -> None:
-    assert charts.marked_lines({"name": "Ada", "age": 3}, {"name": "Bob", "city": "Rome"}) == [
+    assert words.marked_lines({"name": "Ada", "age": 3}, {"name": "Bob", "city": "Rome"}) == [
         ("≠", 'name: "Ada"'), ("−", 'city: "Rome"'), ("+", "age: 3"),
     ]  # fmt: skip
-    assert charts.marked_lines("refund", "refund") == [(" ", "refund")]
-    assert charts.marked_lines([1], {"a": 1}) == [("≠", "[1]")]
-    assert charts.json_lines({"jobs": [{"title": "Nurse", "years": [2, 3]}], "x": {}}) == [
+    assert words.marked_lines("refund", "refund") == [(" ", "refund")]
+    assert words.marked_lines([1], {"a": 1}) == [("≠", "[1]")]
+    assert words.json_lines({"jobs": [{"title": "Nurse", "years": [2, 3]}], "x": {}}) == [
         "jobs: [", "  {", '    title: "Nurse"', "    years: [2, 3]", "  }", "]", "x: {}",
     ]  # fmt: skip
-    assert charts.json_lines("") == ["(empty)"]
-    assert charts.json_lines(None) == ["null"]
+    assert words.json_lines("") == ["(empty)"]
+    assert words.json_lines(None) == ["null"]
 
 
 # ---------------------------------------------------------------- drawings
@@ -402,8 +406,8 @@ def test_an_axis_of_scores_is_zoomed_and_never_leaves_zero_to_one() -> None:
     assert scale([0.41, 0.88], within=(0, 1)).ticks == (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     assert scale([1.0, 1.0], within=(0, 1)).hi == 1.0
     assert scale([0.0], within=(0, 1)).lo == 0.0
-    assert charts.log_scale([0.01, 0.5]).ticks == (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-    assert charts.log_scale([1e-6, 10.0]).ticks == (1e-06, 1e-04, 0.01, 1.0)
+    assert log_scale([0.01, 0.5]).ticks == (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    assert log_scale([1e-6, 10.0]).ticks == (1e-06, 1e-04, 0.01, 1.0)
     assert Scale(1.0, 100.0, (), log=True).at(10.0) == pytest.approx(0.5)
 
 
@@ -416,7 +420,7 @@ def test_the_front_is_what_no_other_point_beats(pairs: list[tuple[int, int]]) ->
         if q.cost <= p.cost and q.score >= p.score and (q.cost, q.score) != (p.cost, p.score)
     }  # fmt: skip
     wanted = sorted({(p.cost, p.score) for p in points} - beaten)
-    assert [(p.cost, p.score) for p in charts.pareto(points)] == wanted
+    assert [(p.cost, p.score) for p in pareto(points)] == wanted
 
 
 @settings(max_examples=25, deadline=None)
@@ -425,11 +429,11 @@ def test_names_cover_neither_each_other_nor_a_point(seed: int, count: int) -> No
     rng = random.Random(seed)
     spots = [(rng.uniform(60, 1000), rng.uniform(40, 380)) for _ in range(count)]
     names = ["nearest-shot+constrained"[: rng.randint(4, 24)] for _ in spots]
-    boxes = [box for box, _ in charts.place(spots, names, lines=[], bounds=(40, 20, 1100, 400))]
+    boxes = [box for box, _ in place(spots, names, lines=[], bounds=(40, 20, 1100, 400))]
     for i, (left, top, right, bottom) in enumerate(boxes):
         assert left >= 40
         assert right <= 1100 + 1e-6
-        assert right - left == pytest.approx(charts.text_width(names[i]))
+        assert right - left == pytest.approx(text_width(names[i]))
         for x, y in spots:
             assert not (left < x < right and top < y < bottom)
         for a, b, c, d in boxes[:i]:
@@ -438,7 +442,7 @@ def test_names_cover_neither_each_other_nor_a_point(seed: int, count: int) -> No
 
 def ticks_of(costs: list[float]) -> str:
     points = [Point(f"p{i}", cost, 0.5 + i / 100, None) for i, cost in enumerate(costs)]
-    page = Page(charts.scatter(points, width=1000, label=lambda v: f"${v:g}", look=""))
+    page = Page(scatter(points, width=1000, label=lambda v: f"${v:g}", look=""))
     return " ".join(text for text in page.text("text") if "$" in text or "USD" in text)
 
 

@@ -14,6 +14,7 @@ from fake_tasks import KINDS, rows_of, stored, trials, without_times, write_task
 from steelyard.core import ModelSpec, Task, Verdict
 from steelyard.lifecycle import json_text, open_home, weigh, write_report
 from steelyard.lifecycle.events import Ended, Measured, Planned, Started, Training
+from steelyard.measure.turning import here
 from steelyard.recipes import select
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.tasks import load_task
@@ -115,6 +116,16 @@ def test_the_sealed_test_is_opened_for_two_recipes_and_once(journeys, kind):
     assert shown <= {example.id for example in journey.task.dev}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_would_change_the_answer_begins_at_the_answer(journeys, kind):
+    verdict = journeys[kind].verdict
+    assert {entry["of"] for entry in verdict.turning_points} >= {"tolerance", "p95_ms", "volume"}
+    for entry in verdict.turning_points:
+        piece = entry["answers"][here(entry["answers"], entry["now"])]
+        answer = (verdict.outcome, verdict.chosen or verdict.prefer)
+        assert (piece["outcome"], piece["recipe"]) == answer
+
+
 def test_the_fake_learns_from_examples_and_the_plain_prompt_does_not(journeys):
     for kind in KINDS:
         scores = {r.name: r.dev.score for r in journeys[kind].verdict.recipes if r.dev}
@@ -129,8 +140,8 @@ def test_the_events_tell_the_plan_each_start_each_answer_and_each_end(journeys):
     assert isinstance(plan, Planned)
     assert plan.recipes == tuple(names)
     assert (plan.num_train, plan.num_dev, plan.num_test) == (60, 20, 20)
-    assert [e.recipe for e in rest if isinstance(e, Started)] == names
-    assert [e.report.name for e in rest if isinstance(e, Ended)] == names
+    assert list(dict.fromkeys(e.recipe for e in rest if isinstance(e, Started))) == names
+    assert sorted(e.report.name for e in rest if isinstance(e, Ended)) == sorted(names)
     assert {e.recipe for e in rest if isinstance(e, Training)} == {"lora"}
     measured = [e for e in rest if isinstance(e, Measured) and e.recipe == "lora"]
     assert [e.done for e in measured if e.split == "dev"] == [15, 16, 17, 18, 19, 20]

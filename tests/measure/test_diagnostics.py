@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fake_tasks import example, make_task, weighed
 from steelyard.core import Json, Output
@@ -27,20 +25,21 @@ def said(*candidates: Candidate, groups: dict[str, str] = GROUPS) -> list[Json]:
 # ---------------------------------------------------------------- which examples
 
 
-@given(st.lists(st.integers(0, 10_000), unique=True, max_size=150), st.randoms())
-def test_as_many_as_are_enough_are_the_same_whatever_their_order(numbers, chance):
-    rows = [example(f"r{n}", "x") for n in numbers]
-    kept = diagnosed(rows)
-    assert len(kept) == min(DIAGNOSED, len(rows))
-    assert [row for row in rows if row in kept] == list(kept)
-    chance.shuffle(rows)
-    assert {row.id for row in diagnosed(rows)} == {row.id for row in kept}
+def test_those_are_taken_that_a_recipe_it_is_held_against_was_measured_on():
+    rows = [example(f"r{n}", "x") for n in range(3 * DIAGNOSED)]
+    some = {row.id for row in rows[5:15]}
+    assert diagnosed("shuffled-shot", rows, {"few-shot": some, "rag": ["r0"]}) == tuple(rows[5:15])
+    either = {"zero-shot": some, "rag": {"r0"}}
+    assert diagnosed("oracle-passages", rows, either) == (rows[0], *rows[5:15])
+    of_a_model = {"few-shot@a": some, "few-shot@b": ["r1"]}
+    assert diagnosed("shuffled-shot@b", rows, of_a_model) == (rows[1],)
 
 
-def test_they_are_not_simply_the_first():
+def test_they_are_no_more_than_are_enough():
     rows = [example(f"r{n}", "x") for n in range(2 * DIAGNOSED)]
-    assert diagnosed(rows) != tuple(rows[:DIAGNOSED])
-    assert diagnosed(rows[:DIAGNOSED]) == tuple(rows[:DIAGNOSED])
+    whole = {"few-shot": {row.id for row in rows}}
+    assert diagnosed("shuffled-shot", rows, whole) == tuple(rows[:DIAGNOSED])
+    assert diagnosed("shuffled-shot", rows, {}) == tuple(rows[:DIAGNOSED])
 
 
 # ---------------------------------------------------------------- what is said

@@ -30,7 +30,7 @@ def test_the_wealth_is_the_mean_over_stakes_of_what_each_would_have_made():
 def test_a_row_of_wins_is_enough_when_the_sign_test_would_be_at_a_stricter_level():
     p = anytime_p_values([1.0] * 20)
     first = int(np.argmax(p <= 0.05)) + 1
-    assert first == 8  # by hand: (1/7) Σ (1 + stake)^8 = 28.7 ≥ 20, and 16.1 at 7
+    assert first == 7  # by hand: (1/4) Σ (1 + stake)^7 = 27.3 ≥ 20, and 15.4 at 6
     assert p[19] < 1e-3
 
 

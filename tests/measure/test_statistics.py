@@ -20,6 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 from steelyard.errors import TrialError
 from steelyard.measure.statistics import (
     break_even,
+    cost_interval,
     detectable_difference,
     examples_needed,
     holm,
@@ -138,6 +139,25 @@ def test_the_detectable_difference_of_graded_groups_agrees_with_their_standard_e
     expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * fit.bse[0]
     found = detectable_difference(paired(a, b, groups.tolist()).interval)
     assert found == pytest.approx(expected, rel=0.08)
+
+
+def test_the_interval_of_a_cost_covers_the_mean_that_costs_are_drawn_around():
+    rng = np.random.default_rng(3)
+    held = 0
+    for study in range(300):
+        costs = rng.gamma(4.0, 0.5, size=60)
+        low, high = cost_interval(costs, list(range(60)), seed=study)
+        held += low <= 2.0 <= high
+    assert 0.92 <= held / 300 <= 0.98
+
+
+def test_costs_that_are_observed_together_count_once():
+    costs = [1.0] * 30 + [2.0] * 30
+    apart = cost_interval(costs, list(range(60)))
+    together = cost_interval(costs, [n // 10 for n in range(60)])
+    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+    with pytest.raises(TrialError, match="all 60 examples are in one group"):
+        cost_interval(costs, ["one batch"] * 60)
 
 
 def test_break_even_by_hand():

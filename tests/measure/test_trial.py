@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import example, recipe
-from steelyard.core import Answer, Example, Query, Recipe, Row, Score, Usage
+from steelyard.core import Answer, Example, ModelSpec, Query, Recipe, Row, Score, Usage
 from steelyard.errors import TrialError
 from steelyard.measure import trial
 from steelyard.measure.grading import Grader
 from steelyard.measure.scorers import SCORERS
 from steelyard.measure.trial import ALONE, BATCH, OutOfTimeError, Price, batches, measure, renewed
 
+PRICED = ModelSpec("big", "big", None, None, 3.0, 0.3, 15.0)
 HOURLY = Price(3.6)  # a dollar per million milliseconds
 EXAMPLES = [example(f"e{number}", f"text {number}") for number in range(ALONE + BATCH + 5)]
 
@@ -82,7 +83,7 @@ def run(
     saved: list[list[Row]] = []
     rows = measure(
         system,
-        examples,
+        batches(examples),
         Grader(SCORERS["exact"]),
         price=HOURLY,
         done=done or {},
@@ -130,11 +131,12 @@ def test_no_examples_are_no_batches_and_no_rows(clock):
 # ---------------------------------------------------------------- the rows
 
 
-def test_rows_come_back_in_the_order_of_the_split_and_are_saved_batch_by_batch(clock):
+def test_rows_come_back_in_the_order_of_the_plan_and_are_saved_batch_by_batch(clock):
     examples = [example(f"e{n}", "x" * (200 - n)) for n in range(ALONE + BATCH + 5)]
     rows, saved = run(Recorder(clock), examples)
-    assert [row.example_id for row in rows] == [e.id for e in examples]
-    assert [row.group for row in rows] == [e.group for e in examples]
+    planned = [e for batch in batches(examples) for e in batch]
+    assert [row.example_id for row in rows] == [e.id for e in planned]
+    assert [row.group for row in rows] == [e.group for e in planned]
     assert [len(batch) for batch in saved] == [BATCH, 5] + [1] * ALONE
     plan = [[e.id for e in batch] for batch in batches(examples)]
     assert [[row.example_id for row in batch] for batch in saved] == plan
@@ -224,7 +226,7 @@ def test_a_scorer_that_fails_stops_the_trial_and_not_silently(clock):
     with pytest.raises(TrialError, match="scorer: failed"):
         measure(
             Recorder(clock),
-            EXAMPLES,
+            batches(EXAMPLES),
             Grader(Breaking()),
             price=HOURLY,
             done={},
@@ -243,7 +245,7 @@ def test_an_interruption_is_no_failed_example(clock):
     with pytest.raises(KeyboardInterrupt):
         measure(
             Interrupted(clock),
-            EXAMPLES,
+            batches(EXAMPLES),
             Grader(SCORERS["exact"]),
             price=HOURLY,
             done={},
@@ -292,7 +294,7 @@ def test_the_deadline_stops_between_two_batches_and_what_was_measured_is_saved(c
     with pytest.raises(OutOfTimeError, match=f"after {answered} of {len(EXAMPLES)} answers"):
         measure(
             system,
-            EXAMPLES,
+            batches(EXAMPLES),
             Grader(SCORERS["exact"]),
             price=HOURLY,
             done={},
@@ -319,21 +321,24 @@ def test_a_machine_hour_prices_time():
 
 
 def test_tokens_price_a_model_that_is_priced_by_them():
-    price = Price(0.10, 3.0, 0.3, 15.0)
+    price = Price(0.10, PRICED)
     # 600 fresh at $3, 400 cached at $0.3, 200 written at $15, per million.
     assert price.of(Usage(1000, 400, 200), 1e9) == pytest.approx(0.0018 + 0.00012 + 0.003)
 
 
 def test_cached_tokens_without_a_price_cost_as_input_and_output_without_one_nothing():
-    assert Price(0.10, 2.0).of(Usage(1000, 400, 200), 1e9) == pytest.approx(0.002)
-    assert Price(0.10, 2.0, 0.0).of(Usage(1000, 400, 200), 1e9) == pytest.approx(0.0012)
+    two = ModelSpec("big", "big", usd_per_1m_input=2.0)
+    assert Price(0.10, two).of(Usage(1000, 400, 200), 1e9) == pytest.approx(0.002)
+    free = replace(two, usd_per_1m_cached=0.0)
+    assert Price(0.10, free).of(Usage(1000, 400, 200), 1e9) == pytest.approx(0.0012)
+    assert Price(0.10, ModelSpec("big", "big")).of(Usage(1000), 3_600_000) == pytest.approx(0.10)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 1e9))
 def test_a_price_is_never_negative_and_grows_with_use(prompt, written, ms):
     cached = random.Random(prompt).randint(0, prompt)
-    for price in (Price(0.1), Price(0.1, 3.0, 0.3, 15.0), Price(0.1, 3.0)):
+    for price in (Price(0.1), Price(0.1, PRICED)):
         small, large = Usage(prompt, cached, written), Usage(prompt + 1, cached, written + 1)
         assert 0 <= price.of(small, ms) <= price.of(large, ms + 1)
 

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import example, make_task, recipe, row, weighed
-from steelyard.core import Answer, Latency, Limits, Output, Row, Usage, Weights
+from steelyard.core import Answer, Context, Latency, Limits, ModelSpec, Output, Row, Usage, Weights
 from steelyard.measure.decision import Candidate, Decision, compare_pairs, decide
 from steelyard.measure.grading import Grader
+from steelyard.measure.money import fronts, num_labels
 from steelyard.measure.scorers import SCORERS
 from steelyard.measure.verdict import (
     NUM_DISAGREEMENTS,
@@ -181,7 +182,88 @@ def test_the_dearer_set_up_breaks_even_after_the_calls_that_pay_for_it():
     [found] = break_evens([many, lora], ["lora"], TASK, seed=0)
     assert (found.a, found.b) == ("lora", "many-shot")
     assert found.calls == pytest.approx(1000)
-    assert found.interval == pytest.approx((1000, 1000))
+    assert found.interval is None  # one batch is one observation of time
+    model = ModelSpec("fake", "fake", url="http://m", usd_per_1m_input=1.0)
+    [by_token] = break_evens([many, lora], ["lora"], replace(TASK, models=(model,)), seed=0)
+    assert by_token.interval == pytest.approx((1000, 1000))
+
+
+def test_machine_time_varies_between_batches_and_not_within_them():
+    def timed(name: str, seconds: float, num_batches: int = 2, **more: Any) -> Weighed:
+        made = weighed(name, [1.0] * 20, **more)
+        rows = []
+        for number, one in enumerate(made.rows["dev"]):
+            spent = seconds * (1 + number * num_batches // 20 / 10)
+            rows.append(replace(one, compute_ms=1000 * spent, cost_usd=spent))
+        return replace(made, rows={"dev": rows})
+
+    lora = timed("lora", 0.001, setup_seconds=1050.0)
+    many = timed("many-shot", 0.002)
+    [found] = break_evens([many, lora], ["lora"], TASK, seed=0)
+    assert found.calls == pytest.approx(1000)
+    # Two batches show that a saving varies, and are far too few to bound it.
+    assert found.interval is not None
+    low, high = found.interval
+    assert low < 1000
+    assert high is None or high > 1000
+    assert figures(many).usd_per_1k == pytest.approx(2.1)
+    assert figures(many).usd_per_1k_interval is None
+    line = figures(timed("ten batches", 0.002, 10))
+    assert line.usd_per_1k == pytest.approx(2.9)
+    assert line.usd_per_1k_interval is not None
+    low, high = line.usd_per_1k_interval
+    assert 2.3 < low < 2.7
+    assert 3.1 < high < 3.5
+    assert figures(weighed("one batch", [1.0] * 20, usd=0.001)).usd_per_1k_interval is None
+
+
+def test_the_fronts_are_of_money_and_of_time_and_without_diagnostics():
+    def line(name: str, right: int, usd: float, p50: float | None, **more: Any) -> Any:
+        made = weighed(name, [1.0] * right + [0.0] * (60 - right), **more)
+        return replace(figures(made), usd_per_1k=usd, latency_ms=Latency(p50, p50))
+
+    lines = [
+        line("plain", 30, 2.0, 10.0),
+        line("lora", 50, 1.0, 40.0),
+        line("slow", 55, 3.0, 90.0),
+        line("worse", 20, 2.0, None),
+        line("oracle", 60, 0.1, 1.0, diagnostic=True),
+    ]
+    assert fronts(lines) == {
+        "usd_per_1k": ["lora", "slow"],
+        "p50_ms": ["plain", "lora", "slow"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "labels"),
+    [
+        (recipe("zero-shot"), 0),
+        (recipe("rag", context=Context(passages=3)), 0),
+        (recipe("few-shot", context=Context(examples="fixed", num_examples=4)), 4),
+        (recipe("few-shot", context=Context(examples="fixed", num_examples=400)), 30),
+        (recipe("nearest-shot", context=Context(examples="nearest", num_examples=4)), 30),
+        (recipe("lora", weights=Weights("lora")), 30),
+        (recipe("head", weights=Weights("head")), 30),
+        (recipe("tapt", weights=Weights("lora", learn=("documents",))), 0),
+        (recipe("majority", model="majority"), 30),
+        (
+            recipe(
+                "distil",
+                weights=Weights(
+                    "lora", learn=("teacher",), teacher=Context(examples="fixed", num_examples=2)
+                ),
+            ),
+            2,
+        ),
+    ],
+)
+def test_a_recipe_is_built_from_the_labels_that_it_shows_or_learns_from(one: Any, labels: int):
+    task = replace(TASK, train=tuple(example(f"t{n}", "a") for n in range(30)), usd_per_label=0.5)
+    assert num_labels(one, task) == labels
+    made = replace(weighed("x", [1.0] * 20, setup_seconds=1000.0), recipe=one)
+    assert figures(made, task).num_labels == labels
+    assert figures(made, task).setup_usd == pytest.approx(1.0 + labels / 2)
 
 
 def test_a_recipe_that_is_dearer_in_both_never_breaks_even():

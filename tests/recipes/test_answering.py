@@ -63,6 +63,9 @@ class Stub:
         self.sampled.append(sampling)
         return list(self.written[: len(prompts)])
 
+    def count_target_tokens(self, text: str) -> int:
+        return len(text.split())
+
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         self.asked += prompts
         return [self.scores[prompt[-1].content] for prompt in prompts]

@@ -14,16 +14,23 @@ from steelyard.tasks import load_task
 
 def test_amounts_are_sorted_and_each_is_there_once() -> None:
     assert parse_sweep(" examples = 4,0, 2,4") == Sweep("examples", (0, 2, 4))
+    assert parse_sweep("labels=100%, 25 %,50%") == Sweep("labels", (25, 50, 100))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("passage=1,2", 'part "passage" is not known. Known: passages, examples, budget_tokens.'),
+        (
+            "passage=1,2",
+            'part "passage" is not known. Known: passages, examples, budget_tokens, labels.',
+        ),
         ("passages", "expected whole numbers from 0 on"),
         ("passages=1,-2", "expected whole numbers from 0 on"),
         ("passages=1,2.5", "expected whole numbers from 0 on"),
         ("passages=1,²", "expected whole numbers from 0 on"),
+        ("labels=25,50", "expected shares of train from 1% to 100%"),
+        ("labels=0%,50%", "expected shares of train from 1% to 100%"),
+        ("labels=50%,150%", "expected shares of train from 1% to 100%"),
         ("passages=3", "expected 2 to 12 different amounts, found 1"),
         ("examples=" + ",".join(map(str, range(13))), "found 13"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,14 @@ def test_a_row_that_is_there_is_never_changed(database):
     database.add_rows(TRIAL, [row("e2", 1.0), row("e3", 0.5)])
     found = database.rows(TRIAL)
     assert {name: r.score.value for name, r in found.items()} == {"e1": 1.0, "e2": 0.0, "e3": 0.5}
+
+
+def test_a_row_that_failed_gives_way_to_one_that_did_not(database):
+    failed = replace(row("e1", answer=Answer(error="timed out")), score=None)
+    database.add_rows(TRIAL, [failed])
+    database.add_rows(TRIAL, [row("e1", 1.0)])
+    database.add_rows(TRIAL, [failed])
+    assert database.rows(TRIAL) == {"e1": row("e1", 1.0)}
 
 
 def test_a_batch_is_written_whole_or_not_at_all(database):

@@ -27,8 +27,9 @@ def message(path: Path) -> str:
 
 
 def test_a_full_task_file_is_read_as_written(task_file: TaskFile) -> None:
+    Path("weights").mkdir()
     path = task_file(
-        (FILES, FILES + '\nid = "id"\nsplit = [0.5, 0.25, 0.25]\nseed = 3'),
+        (FILES, FILES + '\nid = "id"\nsplit = [0.5, 0.25, 0.25]\nseed = 3\nusd_per_label = 0.2'),
         add="""
 [score]
 scorer = "exact"
@@ -44,9 +45,15 @@ model = "big-1"
 key_env = "BIG_KEY"
 usd_per_1m_input = 2
 usd_per_1m_output = 8.0
+context_tokens = 32000
+concurrency = 4
+timeout_s = 20
+plain_http = true
+tokenizer = "weights"
 
 [limits]
 minutes = 15
+usd = 3
 usd_per_1k = 1.5
 p95_ms = 2000
 too_long = "truncate"
@@ -57,14 +64,22 @@ memory_gb = 0.5
     here = Path.cwd()
     assert (task.name, task.instruction) == ("tickets", "Name the intent.")
     assert (task.scorer, task.tolerance, task.usd_per_machine_hour) == ("exact", 0.05, 0.5)
+    assert task.usd_per_label == 0.2
     assert task.models == (
         ModelSpec("default", "default"),
-        ModelSpec("big", "big-1", "https://example.org/v1", "BIG_KEY", 2.0, None, 8.0),
+        ModelSpec(
+            *("big", "big-1", "https://example.org/v1", "BIG_KEY", 2.0, None, 8.0),
+            context_tokens=32_000,
+            concurrency=4,
+            timeout_s=20.0,
+            plain_http=True,
+            tokenizer=str(here / "weights"),
+        ),
         ModelSpec("org/small", "org/small"),
         ModelSpec("./weights", str(here / "weights")),
         ModelSpec("tiny.gguf", str(here / "tiny.gguf")),
     )
-    assert task.limits == Limits(15.0, 1.5, 2000.0, "truncate", 0.5)
+    assert task.limits == Limits(15.0, 1.5, 2000.0, "truncate", 0.5, usd=3.0)
     assert task.path == here / "task.toml"
     assert [len(rows) for rows in (task.train, task.dev, task.test)] == [16, 7, 7]
 
@@ -112,7 +127,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             "target =",
             "targt =",
             'task.toml:7: [data] key "targt" is not known. Known: files, train, dev, test, input, '
-            "target, group, user, time, id, split, seed, unlabelled, preferences. "
+            "target, group, user, time, id, split, seed, unlabelled, preferences, usd_per_label. "
             'Did you mean "target"?',
         ),
         (
@@ -125,14 +140,15 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
         (
             LABEL,
             LABEL + "\n[limits]\nminuts = 3",
-            'task.toml:12: [limits] key "minuts" is not known. Known: minutes, usd_per_1k, '
+            'task.toml:12: [limits] key "minuts" is not known. Known: minutes, usd, usd_per_1k, '
             'p95_ms, too_long, memory_gb. Did you mean "minutes"?',
         ),
         (
             LABEL,
             LABEL + '\n[models.big]\nurl = "http://h"\nkey = "x"',
             'task.toml:13: [models.big] key "key" is not known. Known: url, model, key_env, '
-            "usd_per_1m_input, usd_per_1m_cached, usd_per_1m_output. "
+            "usd_per_1m_input, usd_per_1m_cached, usd_per_1m_output, context_tokens, concurrency, "
+            "timeout_s, tokenizer, plain_http. "
             'Did you mean "key_env"?',
         ),
         (
@@ -349,7 +365,8 @@ def test_an_unknown_key_is_an_error_with_line_and_nearest_key(
             '[output]\ntype = "label"',
             'output = "label"',
             'task.toml:9: [data] key "output" is not known. Known: files, train, dev, test, '
-            "input, target, group, user, time, id, split, seed, unlabelled, preferences. "
+            "input, target, group, user, time, id, split, seed, unlabelled, preferences, "
+            "usd_per_label. "
             "It belongs at the top of the file.",
         ),
         (
@@ -371,6 +388,22 @@ def test_a_seed_with_nothing_to_split_is_an_error(task_file: TaskFile) -> None:
     assert message(path) == (
         "task.toml:8: [data] seed has nothing to split: train, dev and test are given. Remove it."
     )
+
+
+def test_money_can_only_be_bounded_where_there_are_prices(task_file: TaskFile) -> None:
+    big = '[models]\nbase = ["big"]\n\n[models.big]\nurl = "http://h"\nusd_per_1m_input = 1\n'
+    said = message(task_file(add=f"{big}\n[limits]\nusd = 5\n"))
+    assert said.startswith("task.toml:19: [limits] usd bounds what is paid, and [models.big] does")
+    priced = f"{big}usd_per_1m_output = 0\n\n[limits]\nusd = 5\n"
+    assert load_task(task_file(add=priced)).limits.usd == 5.0
+    local = load_task(task_file(add="[limits]\nusd = 5\n"))
+    assert local.limits.usd == 5.0
+
+
+@pytest.mark.parametrize("key", ["context_tokens", "concurrency"])
+def test_a_model_by_url_holds_and_is_asked_at_least_one(task_file: TaskFile, key: str) -> None:
+    said = message(task_file(add=f'[models.big]\nurl = "http://h"\n{key} = 0\n'))
+    assert f"[models.big] {key} is 0. Expected a whole number of at least 1" in said
 
 
 def test_a_key_pasted_into_key_env_is_not_repeated(task_file: TaskFile) -> None:

@@ -209,6 +209,7 @@ def test_a_child_killed_at_random_moments_ends_with_the_weights_of_one_that_was_
         if kills < 4:
             child.kill()
             kills += 1
+        child.wait(120)  # with its pipe open: a closed one would end it, each time anew
         child.communicate()
     again = train_in_child(job, broken)
     assert kills == 4

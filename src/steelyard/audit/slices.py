@@ -88,6 +88,11 @@ def by_slice(name: str, scores: Mapping[str, float], examples: Sequence[Example]
     return findings
 
 
+def sliced(name: str, scores: Mapping[str, float], examples: Sequence[Example]) -> Json:
+    """A system's scores by slice as plain values, for a report."""
+    return {"recipe": name, "columns": [_figures(t) for t in slice_tables(scores, examples)]}
+
+
 def slice_tables(
     scores: Mapping[str, float], examples: Sequence[Example], *, seed: int = 0
 ) -> list[Sliced]:

@@ -22,7 +22,7 @@ from steelyard.cli.options import (
     write_json,
 )
 from steelyard.cli.printing import open_console
-from steelyard.lifecycle import Audit, check
+from steelyard.lifecycle import Audit, check, keep_audit
 
 COLOURS = {"severe": "red", "warning": "yellow", "note": "dim"}
 NUM_EVIDENCE = 5  # ids on the terminal; the JSON has all
@@ -49,6 +49,7 @@ def command(
     task = open_task(path, target)
     audit = check(task, chosen=chosen, fix=fix, home=home)
     _print(open_console(json), audit)
+    keep_audit(home, audit.to_json())
     write_json(json, audit.to_json())
     if strict and audit.is_severe:
         raise typer.Exit(1)

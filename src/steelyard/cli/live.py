@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from steelyard.lifecycle.events import (
 )
 
 REFRESH_PER_SECOND = 4
+_STYLES = {"finished": "", "eliminated": "dim", "skipped": "red", "failed": "red"}
 
 
 @dataclass
@@ -42,20 +44,21 @@ class Board:
     """Keeps the lines up to date; rich asks it for a table several times a second."""
 
     task: str = ""
-    lines: dict[str, Line] = field(default_factory=dict)
+    working: str = ""
+    lines: defaultdict[str, Line] = field(default_factory=lambda: defaultdict(Line))
     started: float = field(default_factory=time.monotonic)
 
     def hear(self, event: Event) -> None:
         """Take in one event."""
         if isinstance(event, Planned):
-            self.lines = {name: Line() for name in event.recipes}
+            self.lines = defaultdict(Line, {name: Line() for name in event.recipes})
             self.task = (
                 f"{event.task}: {event.num_train} train, {event.num_dev} dev, {event.num_test} "
                 f"test. Differences above {event.minimum_detectable_difference:.2f} are likely "
                 "to be seen."
             )
         elif isinstance(event, Started):
-            self.lines[event.recipe] = Line("building", style="bold", started=time.monotonic())
+            self._turn_to(event.recipe)
         elif isinstance(event, Training):
             self.lines[event.recipe].state = _training(event)
         elif isinstance(event, Searching):
@@ -69,15 +72,27 @@ class Board:
         else:
             self._end(event)
 
+    def _turn_to(self, recipe: str) -> None:
+        """Recipes take turns: only the clock of the one at work runs."""
+        self._stop(self.lines.get(self.working))
+        self.working, line = recipe, self.lines[recipe]
+        line.started, line.style = time.monotonic(), "bold"
+        if not line.score:
+            line.state = "building"
+
+    def _stop(self, line: Line | None) -> None:
+        if line is not None and line.started is not None:
+            line.seconds += time.monotonic() - line.started
+            line.started, line.style = None, ""
+
     def _end(self, event: Ended) -> None:
         report, line = event.report, self.lines[event.report.name]
-        if line.started is not None:
-            line.seconds, line.started = time.monotonic() - line.started, None
-        line.state, line.style = report.status, "" if report.dev else "red"
+        self._stop(line)
+        line.state, line.style = report.status, _STYLES[report.status]
         if report.dev is not None:
             low, high = report.dev.interval
             line.score = f"{report.dev.score:.3f} [{low:.2f}, {high:.2f}]"
-        elif report.why:
+        if report.why:
             line.state = f"{report.status}: {report.why}"
 
     def __rich__(self) -> Table:
@@ -97,7 +112,7 @@ class Board:
         table.add_column("time", justify="right", no_wrap=True)
         table.add_column("state", overflow="ellipsis", no_wrap=True)
         for name, line in self.lines.items():
-            seconds = line.seconds if line.started is None else now - line.started
+            seconds = line.seconds + (0.0 if line.started is None else now - line.started)
             clock = _clock(seconds) if seconds else ""
             table.add_row(name, line.score, clock, Text(line.state), style=line.style or None)
         return table

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from steelyard.cli import (
+    advise,
     ask,
     check,
     compare,
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("check")(check.command)
+app.command("advise")(advise.command)
 app.command("weigh")(weigh.command)
 app.command("publish")(publish.command)
 app.command("serve")(serve.command)

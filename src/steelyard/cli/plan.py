@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from steelyard.cli.options import HOME, JsonPath, check_writable, write_json
-from steelyard.cli.printing import money, open_console
+from steelyard.cli.printing import open_console
 from steelyard.core import Weights
 from steelyard.errors import InputError, unknown
 from steelyard.lifecycle.planning import plan
+from steelyard.tasks.wording import money
 from steelyard.training.planner import METHODS, Method, Option, Plan, Setup, Work
 
 PRECISIONS: dict[str, Literal[16, 32]] = {"mixed": 32, "bf16": 16}

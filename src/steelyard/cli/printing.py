@@ -12,6 +12,7 @@ from rich.text import Text
 
 from steelyard.core import Json
 from steelyard.lifecycle import Files
+from steelyard.tasks.wording import money
 
 PLAIN_WIDTH = 120
 HEADLINES = {"cannot_tell": "Cannot tell yet", "nothing_works": "Nothing works"}
@@ -40,14 +41,29 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     for recipe in verdict["recipes"]:
         if guards := recipe.get("guards"):
             console.print(Padding(Text(f"{recipe['name']}: {guards['sentence']}"), (1, 0, 0, 0)))
-    for curve in verdict.get("curves", ()):
+    if prior := verdict.get("prior"):
+        console.print(Padding(Text(prior["sentence"]), (1, 0, 0, 0)))
+    if turning := verdict.get("turning_points"):
+        told = "\n".join(f"  {found['sentence']}" for found in turning)
+        console.print(Padding(Text(f"What would change the answer\n{told}"), (1, 0, 0, 0)))
+    for curve in (*verdict.get("label_curves", ()), *verdict.get("curves", ())):
         console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
     if diagnostics := verdict.get("diagnostics", ()):
         said = "\n".join(found["sentence"] for found in diagnostics)
         console.print(Padding(Text(said), (1, 0, 0, 0)))
+    if fresh := verdict.get("freshness"):
+        aged = [e["sentence"] for e in fresh["recipes"] if e["recipe"] == answer_of(verdict)]
+        aged += [one["sentence"] for one in (fresh["refreshed"] or {}).get("recipes", ())]
+        console.print(Padding(Text("\n".join(aged)), (1, 0, 0, 0)))
     for warning in (*verdict["warnings"], *verdict["notes"]):
         console.print(Text(f"· {warning}", style="dim"))
     console.print()
+
+
+def answer_of(verdict: Mapping[str, Json]) -> str | None:
+    """The recipe to use, or the safer bet."""
+    name: str | None = verdict["chosen"] or verdict["prefer"]
+    return name
 
 
 def print_files(console: Console, files: Files) -> None:
@@ -60,7 +76,7 @@ def league_table(verdict: Mapping[str, Json]) -> Table:
     """Every recipe, best dev score first; those without one at the end, then the diagnostics."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("recipe", no_wrap=True)
-    for name in ("dev", "test", "USD/1k", "ms", "set-up"):
+    for name in ("dev", "dropped", "test", "USD/1k", "ms", "set-up"):
         table.add_column(name, justify="right", no_wrap=True)
     recipes = sorted(verdict["recipes"], key=lambda r: -(r["dev"]["score"] if r["dev"] else -1))
     recipes.sort(key=is_diagnostic)
@@ -69,18 +85,34 @@ def league_table(verdict: Mapping[str, Json]) -> Table:
             table.add_row("diagnostics, never chosen", style="dim")
         chosen = recipe["name"] in (verdict["chosen"], verdict["prefer"])
         if recipe["dev"] is None:
-            table.add_row(recipe["name"], recipe["status"], "", "", "", "", style="dim")
+            table.add_row(recipe["name"], recipe["status"], "", "", "", "", "", style="dim")
             continue
         table.add_row(
             Text(f"{'→ ' if chosen else '  '}{recipe['name']}"),
             _score(recipe["dev"]),
+            dropped_after(recipe),
             _score(recipe["test"]),
             money(recipe["usd_per_1k"]),
             _number(recipe["latency_ms"]["p50"]),
             _seconds(recipe["setup_seconds"]),
-            style="bold" if chosen else None,
+            style=_style(recipe, chosen=chosen),
         )
     return table
+
+
+def _style(recipe: Mapping[str, Json], *, chosen: bool) -> str | None:
+    if chosen:
+        return "bold"
+    return "dim" if recipe["status"] == "eliminated" else None
+
+
+def dropped_after(recipe: Mapping[str, Json]) -> str:
+    """After how many dev examples the race dropped a recipe.
+
+    >>> dropped_after({"status": "eliminated", "dev": {"num_examples": 20}})
+    'after 20'
+    """
+    return f"after {recipe['dev']['num_examples']}" if recipe["status"] == "eliminated" else ""
 
 
 def is_diagnostic(recipe: Mapping[str, Json]) -> bool:
@@ -93,21 +125,6 @@ def _score(split: Any) -> str:
         return ""
     low, high = split["interval"]
     return f"{split['score']:.2f} [{low:.2f} {high:.2f}]"
-
-
-def money(usd: float | None) -> str:
-    """US dollars with two significant figures, and no exponent.
-
-    >>> money(0.00123), money(1.5), money(None)
-    ('0.0012', '1.5', '')
-    """
-    if usd is None:
-        return ""
-    if usd == 0:
-        return "0"
-    if usd < 1e-6:
-        return "<0.000001"
-    return f"{usd:.2g}" if usd >= 1e-4 else f"{usd:.6f}"
 
 
 def _seconds(value: float | None) -> str:

@@ -36,7 +36,17 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     minutes: Annotated[float | None, typer.Option(help="Stop after about this long.")] = None,
     sweep: Annotated[
         str | None,
-        typer.Option(metavar="PART=N,N", help="One part of the context in several amounts."),
+        typer.Option(
+            metavar="PART=N,N",
+            help="One part of the context in several amounts, or labels=25%,50%,100%.",
+        ),
+    ] = None,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Measure all to the end; drop nobody on the way.")
+    ] = False,
+    built_on: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="As if built on that day: measure ways to refresh."),
     ] = None,
     json: JsonPath = None,
 ) -> None:
@@ -52,6 +62,8 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
             recipes=names,
             minutes=minutes,
             sweep=sweep,
+            exhaustive=exhaustive,
+            built_on=built_on,
             listen=listen,
         ).to_json()
     with open_home(home) as opened:

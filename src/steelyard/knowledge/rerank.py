@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from steelyard.core import Passage
 from steelyard.errors import ModelError
-from steelyard.models import Backend, Embedder, Message, TokenEmbedder
+from steelyard.models import Embedder, LabelScorer, Message, TokenEmbedder
 
 KEPT_BYTES = 256_000_000  # of token vectors: about 2,000 passages of MiniLM. Source: ours
 # Below any log-probability: a passage that the model could not be asked about.
@@ -91,7 +91,7 @@ class Likelihood:
     Source: Sachan et al. 2022, UPR, arXiv:2204.07496, 2.2, their instruction.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: LabelScorer) -> None:
         self._backend = backend
 
     def __call__(

@@ -1,5 +1,6 @@
 """The verbs, over the store."""
 
+from steelyard.lifecycle.advising import advise
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
 from steelyard.lifecycle.checking import Audit, check
 from steelyard.lifecycle.exporting import Exported, export
@@ -8,7 +9,7 @@ from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
 from steelyard.lifecycle.publishing import Published, publish, rollback
 from steelyard.lifecycle.releases import Served, find_release, open_release
-from steelyard.lifecycle.reports import Files, find_verdict, json_text, write_report
+from steelyard.lifecycle.reports import Files, find_verdict, json_text, keep_audit, write_report
 from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
@@ -19,12 +20,14 @@ __all__ = [
     "Home",
     "Published",
     "Served",
+    "advise",
     "check",
     "chosen_system",
     "export",
     "find_release",
     "find_verdict",
     "json_text",
+    "keep_audit",
     "learn",
     "newest_verdict",
     "open_home",

@@ -101,7 +101,7 @@ def _lengths(sheet: Sheet) -> list[Finding]:
     findings = []
     for spec in sheet.task.models:
         try:
-            if spec.url is not None:
+            if spec.url is not None and spec.tokenizer is None:
                 raise InputError("a model by URL does not say how it counts tokens")
             backend = open_backend(spec, memory_gb=sheet.task.limits.memory_gb)
         except InputError as error:

@@ -15,7 +15,7 @@ from steelyard.knowledge.reading import Document, Found, read_files
 from steelyard.knowledge.search import SqliteIndex
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
-from steelyard.models import open_embedder
+from steelyard.models import embedder_of, open_embedder
 from steelyard.models.opening import is_fake
 from steelyard.recipes import Lookup
 from steelyard.store.sqlite import utc_now
@@ -67,7 +67,7 @@ def reopen_lookup(task: Task, home: Home, recipe: Recipe, *, accepted: int) -> L
 def _reopened(task: Task, home: Home, name: str) -> SqliteIndex:
     with open_knowledge(home.path, name, create=False) as base:
         path = base.path
-    index = SqliteIndex(path, open_embedder(task.models[0].source))
+    index = SqliteIndex(path, open_embedder(embedder_of(task.models[0])))
     home.closing.callback(index.close)
     index.prepare()
     return index
@@ -104,7 +104,7 @@ def _index(
     task: Task, home: Home, name: str, paths: Sequence[Path], read: Reader
 ) -> tuple[SqliteIndex, tuple[str, ...]]:
     """The index of a collection that holds these paths, and a note for each file not read."""
-    source = task.models[0].source
+    source = embedder_of(task.models[0])
     embedder = open_embedder(source)
     with open_knowledge(home.path, name) as base:
         added = update(base, paths, embedder, only=True, read=read)

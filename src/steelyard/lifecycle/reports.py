@@ -22,7 +22,12 @@ class Files:
 
 
 def write_report(home: Home, verdict: Json) -> Files:
-    """Write a verdict's JSON and HTML, named by task and run, and say where."""
+    """Write a verdict's JSON and HTML, named by task and run, and say where.
+
+    What `check` found in the same data, and kept here, is in both as `audit`.
+    """
+    if (audit := _kept_audit(home, verdict["task_hash"])) is not None:
+        verdict = {**verdict, "audit": audit}
     safe = re.sub(r"[^\w.-]+", "-", verdict["task"]).strip("-.") or "task"
     stem = f"{safe}-{verdict['task_hash'][:8]}-seed{verdict['seed']}"
     home.reports.mkdir(parents=True, exist_ok=True)
@@ -30,6 +35,32 @@ def write_report(home: Home, verdict: Json) -> Files:
     files.json.write_text(json_text(verdict), encoding="utf-8")
     files.html.write_text(render(verdict), encoding="utf-8")
     return files
+
+
+def keep_audit(home: Path, audit: Json) -> None:
+    """Keep what `check` found in a home folder, open or not, for the reports of its task.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    path = _audit_path(home, audit["task_hash"])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json_text(audit), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: the audit cannot be kept ({error.strerror}); expected a folder you may write "
+            "to. Name another one with --home"
+        ) from error
+
+
+def _kept_audit(home: Home, task_hash: str) -> Json:
+    path = _audit_path(home.path, task_hash)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _audit_path(home: Path, task_hash: str) -> Path:
+    return home / "audits" / f"{task_hash[:16]}.json"
 
 
 def json_text(verdict: Json) -> str:

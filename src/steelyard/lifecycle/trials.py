@@ -1,21 +1,28 @@
-"""Recipes built and measured, one after the other, each row kept as it comes."""
+"""Recipes built and measured, each row kept as it comes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from steelyard.core import Example, Json, Recipe, RecipeReport, Row, Split, Task
-from steelyard.errors import DoesNotFitError, SearchError, StoreError, TrainingError
+from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Status, Task
+from steelyard.errors import (
+    DoesNotFitError,
+    SearchError,
+    SpentError,
+    StoreError,
+    TrainingError,
+)
 from steelyard.lifecycle.events import Ended, Listener, Measured, Searching, Started, Training
 from steelyard.lifecycle.guards import guards
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.planning import check_memory
-from steelyard.measure.diagnostics import diagnosed
 from steelyard.measure.grading import Grader
-from steelyard.measure.trial import OutOfTimeError, Price, measure, renewed
-from steelyard.measure.verdict import Weighed, checked, report
+from steelyard.measure.money import price_of
+from steelyard.measure.trial import ALONE, OutOfTimeError, Price, batches, measure, renewed
+from steelyard.measure.verdict import Weighed, checked, report, usage_note
+from steelyard.models import Account
 from steelyard.recipes import (
     CONTROLS,
     DIAGNOSTICS,
@@ -25,19 +32,19 @@ from steelyard.recipes import (
     build,
     is_one_of,
     model_of,
+    why_not,
 )
 from steelyard.store import TrialRef
 
 CONFIDENCE = 0.95
-TEST_SHARE = 0.2  # of a time limit is kept for the sealed test. Source: ours
+TEST_SHARE = 0.2  # of a limit of time or money is kept for the sealed test. Source: ours
 
 
 @dataclass(frozen=True)
 class Trials:
-    """What all trials of one call of `weigh` share.
+    """What all trials of one call of `weigh` share, and the systems that are built.
 
-    `named` are the recipes that were asked for by name: diagnostics among them are measured on all
-    of dev, and not on the part of it that explains enough.
+    `named` are the recipes that were asked for by name; `account` pays for models behind URLs.
     """
 
     task: Task
@@ -50,9 +57,14 @@ class Trials:
     minutes: float | None
     num_seeds: int = 1
     named: tuple[str, ...] = ()
+    built: dict[Recipe, Built] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
 
-    def on_dev(self, recipe: Recipe) -> Weighed:
-        """Build a recipe and measure it on dev; whatever goes wrong stays with this recipe."""
+    def enter(self, recipe: Recipe, *, spare_seconds: float = 0.0) -> Weighed:
+        """A recipe built, with no rows yet, or why it was not; whatever goes wrong stays with it.
+
+        Of a time limit, `spare_seconds` are left for what else must be done.
+        """
         self.listen(Started(recipe.name))
         weighed = Weighed(
             recipe,
@@ -60,29 +72,55 @@ class Trials:
             "skipped",
             diagnostic=is_one_of(recipe, DIAGNOSTICS),
         )
+        if (why := why_not(recipe, self.task)) is not None:
+            return self.out(replace(weighed, why=why))
         try:
             self._check_time(f"the time limit came before {recipe.name} could start")
             check_memory(recipe, self.task)
-            built, rows = self.answers(recipe, "dev")
-            weighed = checked(
-                replace(
-                    weighed,
-                    status="finished",
-                    setup_seconds=built.setup_seconds,
-                    curve=built.curve,
-                    note=built.note,
-                    reflection_usd=self._reflection_price.of(built.reflection, 0.0),
-                    guards=self._guards(built),
-                    rows={"dev": rows},
-                )
-            )
-            if recipe.weights.method != "none" and weighed.status == "finished":
-                weighed = replace(weighed, seed_scores=self._with_seeds(recipe, rows))
-        except (OutOfTimeError, DoesNotFitError) as error:
-            weighed = replace(weighed, why=str(error))
+            built = self._build(recipe, spare_seconds)
+        except (OutOfTimeError, DoesNotFitError, SpentError) as error:
+            return self.out(replace(weighed, why=str(error)))
         except (TrainingError, SearchError, StoreError) as error:
             late = isinstance(error.__cause__, TimeoutError)
-            weighed = replace(weighed, status="skipped" if late else "failed", why=str(error))
+            status: Status = "skipped" if late else "failed"
+            return self.out(replace(weighed, status=status, why=str(error)))
+        return replace(
+            weighed,
+            status="finished",
+            setup_seconds=built.setup_seconds,
+            curve=built.curve,
+            note=built.note,
+            reflection_usd=self._reflection_price.of(built.reflection, 0.0),
+        )
+
+    def advance(self, weighed: Weighed, examples: Sequence[Example], *, alone: int) -> Weighed:
+        """The recipe measured on some more examples of dev, the last `alone` one by one; `failed`
+        when it failed on too many.
+
+        Raises:
+            OutOfTimeError: the time limit came before the last one.
+            SpentError: the money ended before it.
+        """
+        self.listen(Started(weighed.recipe.name))
+        rows = self._measure(self._build(weighed.recipe), "dev", examples, alone=alone)
+        more = replace(weighed, rows={"dev": [*weighed.rows.get("dev", ()), *rows]})
+        more = checked(more, len(self.task.dev))
+        return more if more.status == "finished" else self.out(more)
+
+    def out(self, weighed: Weighed) -> Weighed:
+        """The recipe as it is, and said to be through; its system is let go."""
+        self.built.pop(weighed.recipe, None)
+        self.listen(Ended(self.report(weighed)))
+        return weighed
+
+    def finish(self, weighed: Weighed) -> Weighed:
+        """A recipe that is through with dev, with what more seeds come to, and said to be so."""
+        weighed = checked(weighed)
+        told = usage_note(weighed.recipe, weighed.rows.get("dev", ()))
+        weighed = replace(weighed, note=" ".join(filter(None, (weighed.note, told))) or None)
+        if weighed.recipe.weights.method != "none" and weighed.status == "finished":
+            scores = self._with_seeds(weighed.recipe, weighed.rows["dev"])
+            weighed = replace(weighed, seed_scores=scores)
         self.listen(Ended(self.report(weighed)))
         return weighed
 
@@ -93,35 +131,41 @@ class Trials:
         """
         scores = [_mean_score(rows)]
         for more in range(1, self.num_seeds):
-            other = replace(self, seed=self.seed + more, num_seeds=1)
+            other = replace(self, seed=self.seed + more, num_seeds=1, built={})
             try:
-                scores.append(_mean_score(other._measure(other._build(recipe), "dev")))
+                scores.append(_mean_score(other.answers(recipe, "dev")[1]))
             except (OutOfTimeError, TrainingError, StoreError):
                 break
         return tuple(scores) if self.num_seeds > 1 else ()
 
     def on_test(self, weighed: Weighed) -> Weighed:
-        """Measure a recipe on the sealed test as well."""
+        """The recipe measured on the sealed test as well, with the money that is kept for it."""
+        self.account.held_back_usd = 0.0
         _, rows = self.answers(weighed.recipe, "test")
         return replace(weighed, rows={**weighed.rows, "test": rows})
+
+    def guarded(self, weighed: Weighed) -> Weighed:
+        """The recipe with what training may have spoilt, if there is time to look."""
+        deadline = self._deadline("dev")
+        if deadline is not None and time.monotonic() > deadline:
+            return weighed
+        built = self._build(weighed.recipe)
+        found = guards(built, self.task, self.grader, self.home, seed=self.seed)
+        return replace(weighed, guards=found)
 
     def answers(self, recipe: Recipe, split: Split) -> tuple[Built, list[Row]]:
         """A recipe as a system, and its rows on a split; what is stored is not done again."""
         built = self._build(recipe)
-        return built, self._measure(built, split)
-
-    def _examples(self, recipe: Recipe, split: Split) -> Sequence[Example]:
-        """Those that a recipe is measured on: of a diagnostic that nobody named, as many as explain
-        the others."""
-        whole = self.task.split(split)
-        named = recipe.name in self.named or is_one_of(recipe, self.named)
-        return diagnosed(whole) if is_one_of(recipe, DIAGNOSTICS) and not named else whole
+        return built, self._measure(built, split, self.task.split(split))
 
     def report(self, weighed: Weighed) -> RecipeReport:
         """A recipe's line of the league table."""
         return report(weighed, self.grader, self.task, confidence=CONFIDENCE, seed=self.seed)
 
-    def _build(self, recipe: Recipe) -> Built:
+    def _build(self, recipe: Recipe, spare_seconds: float = 0.0) -> Built:
+        if recipe in self.built:
+            return self.built[recipe]
+        deadline = self._deadline("dev")
         workshop = Workshop(
             database=self.home.database,
             artefacts=self.home.artefacts,
@@ -131,33 +175,39 @@ class Trials:
             lookup=self.lookup,
             log=lambda progress: self.listen(Training(recipe.name, progress)),
             told=lambda done, total: self.listen(Searching(recipe.name, done, total)),
-            deadline=self._deadline("dev"),
+            deadline=None if deadline is None else deadline - spare_seconds,
+            account=self.account,
         )
-        return build(recipe, self.task, workshop)
+        self.built[recipe] = build(recipe, self.task, workshop)
+        return self.built[recipe]
 
-    def _measure(self, built: Built, split: Split) -> list[Row]:
+    def _measure(
+        self, built: Built, split: Split, examples: Sequence[Example], *, alone: int = ALONE
+    ) -> list[Row]:
         recipe, database = built.system.recipe, self.home.database
-        examples = self._examples(recipe, split)
         trial = TrialRef(self.task.hash, recipe.name, built.fingerprint, split, self.seed)
         stored = database.rows(trial)
-        price = self._price(recipe)
+        if self._is_elsewhere(recipe):  # what failed there may not fail again
+            stored = {id_: row for id_, row in stored.items() if row.error is None}
+        price = price_of(recipe, self.task)
         done = {
             example.id: renewed(row, example, self.grader, price)
             for example in examples
             if (row := stored.get(example.id)) is not None
         }
-        seen = dict(done)
+        whole = {example.id for example in self.task.split(split)}
+        seen = {id_: row.score for id_, row in stored.items() if id_ in whole}
 
         def save(rows: Sequence[Row]) -> None:
             database.add_rows(trial, rows)
-            seen.update((row.example_id, row) for row in rows)
-            scores = [row.score.value for row in seen.values() if row.score is not None]
+            seen.update((row.example_id, row.score) for row in rows)
+            scores = [score.value for score in seen.values() if score is not None]
             mean = sum(scores) / len(scores) if scores else None
-            self.listen(Measured(recipe.name, split, len(seen), len(examples), mean))
+            self.listen(Measured(recipe.name, split, len(seen), len(whole), mean))
 
         return measure(
             built.system,
-            examples,
+            batches(examples, alone),
             self.grader,
             price=price,
             done=done,
@@ -165,27 +215,15 @@ class Trials:
             deadline=self._deadline(split),
         )
 
-    def _guards(self, built: Built) -> Json:
-        """What training may have spoilt, if there is time to look."""
-        deadline = self._deadline("dev")
-        if deadline is not None and time.monotonic() > deadline:
-            return None
-        return guards(built, self.task, self.grader, self.home, seed=self.seed)
-
-    def _price(self, recipe: Recipe) -> Price:
-        hour = self.task.usd_per_machine_hour
-        if recipe.model == recipe.name or recipe.weights.method == "head":
-            return Price(hour)  # it answers on this machine, whoever serves the model
-        model = model_of(self.task, recipe)
-        return Price(hour, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
+    def _is_elsewhere(self, recipe: Recipe) -> bool:
+        """Whether a server answers for the recipe."""
+        own = recipe.model == recipe.name or recipe.weights.method == "head"
+        return not own and model_of(self.task, recipe).url is not None
 
     @property
     def _reflection_price(self) -> Price:
         """Of its tokens; the time that it took is in the set-up's seconds."""
-        model = self.task.search.reflection
-        if model is None:
-            return Price(0.0)
-        return Price(0.0, model.usd_per_1m_input, model.usd_per_1m_cached, model.usd_per_1m_output)
+        return Price(0.0, self.task.search.reflection)
 
     def _deadline(self, split: Split) -> float | None:
         """When work on a split must stop; the sealed test, once opened, is always finished."""

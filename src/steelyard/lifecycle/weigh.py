@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from steelyard.audit.slices import sliced
 from steelyard.core import (
     SPLITS,
     Comparison,
@@ -19,30 +20,48 @@ from steelyard.core import (
     digest,
 )
 from steelyard.errors import InputError
+from steelyard.lifecycle.advising import prior
 from steelyard.lifecycle.events import Listener, Planned
-from steelyard.lifecycle.home import DEFAULT_HOME, open_home
+from steelyard.lifecycle.fresh import check_day, fresh, refreshed, worth_refreshing
+from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
-from steelyard.lifecycle.trials import CONFIDENCE, Trials
+from steelyard.lifecycle.racing import Race
+from steelyard.lifecycle.shares import LEARNERS, label_curves
+from steelyard.lifecycle.trials import CONFIDENCE, TEST_SHARE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.diagnostics import explain
+from steelyard.measure.freshness import cutoff_of
 from steelyard.measure.grading import Grader
+from steelyard.measure.labels import turning_point
+from steelyard.measure.money import fronts
+from steelyard.measure.turning import case_of, turning_points
 from steelyard.measure.verdict import (
+    MEASURED,
     Weighed,
     break_evens,
     candidate,
     disagreements,
     finalists,
 )
-from steelyard.models import UrlWriter, check_embedder, check_model, check_quantising
-from steelyard.recipes import Sweep, check_reflection, parse_sweep, select, swept
+from steelyard.models import Account, check_embedder, check_model, check_quantising, embedder_of
+from steelyard.recipes import (
+    LABELS,
+    Sweep,
+    check_reflection,
+    parse_sweep,
+    presets,
+    select,
+    swept,
+)
+from steelyard.store import Replies
 
 MAX_SEED = 2**32 - 1  # the largest that every generator of random numbers takes
 
 
-def weigh(
+def weigh(  # noqa: PLR0913  each is an option of the verb
     task: Task,
     *,
     home: Path = DEFAULT_HOME,
@@ -50,6 +69,8 @@ def weigh(
     recipes: Sequence[str] | None = None,
     minutes: float | None = None,
     sweep: str | None = None,
+    exhaustive: bool = False,
+    built_on: str | None = None,
     listen: Listener = lambda _: None,
 ) -> Verdict:
     """Weigh recipes for a task and keep the verdict in the home folder.
@@ -58,9 +79,13 @@ def weigh(
     interruption goes on where it stopped, and after a finished run returns at once.
     `recipes` names some instead of all that fit; the controls always run. `minutes` bounds the
     work and defaults to the task's limit. `sweep`, such as "passages=0,1,2,4", weighs one part of
-    the context in several amounts, alone unless recipes are named too. With several seeds, such as
+    the context in several amounts, alone unless recipes are named too; "labels=25%,50%,100%" builds
+    recipes from so much of train. Recipes that are shown to be
+    lower are dropped on the way; a sweep, or `exhaustive`, measures all of them to the end, and
+    what training may have spoilt for all that were trained. With several seeds, such as
     range(3), recipes with trained weights are trained with each, which shows how far chance moves
-    their score; all else is done with the first.
+    their score; all else is done with the first. `built_on` is a day: the best recipes are also
+    measured as if built then, and refreshed in several ways.
 
     Raises:
         InputError: the request is wrong; nothing was done.
@@ -68,17 +93,21 @@ def weigh(
     """
     amounts = None if sweep is None else parse_sweep(sweep)
     families = [] if amounts is None else swept(task, amounts)
-    chosen = select(task, recipes if amounts is None else recipes or ())
+    if amounts is not None and recipes is None:
+        recipes = [r for r in LEARNERS if amounts.part == LABELS and r in presets(task)]
+    chosen = select(task, recipes)
     chosen += [recipe for family in families for recipe in family]
     for model in task.models:
         check_model(model)
         if any(recipe.embeds for recipe in chosen):
-            check_embedder(model.source)
+            check_embedder(embedder_of(model))
     if task.search.reflection is not None and any(r.context.reflection for r in chosen):
         check_reflection()
-        UrlWriter(task.search.reflection)
+        check_model(task.search.reflection)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()
+    if built_on is not None:
+        built_on = check_day(task, built_on)
     _reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes
@@ -105,8 +134,11 @@ def weigh(
             minutes,
             num_seeds=len(seeds),
             named=tuple(recipes or ()),
+            account=_account(task, opened),
         )
-        verdict = _Run(trials, amounts, families).weigh(chosen)
+        verdict = _Run(trials, amounts, families, exhaustive or sweep is not None, built_on).weigh(
+            chosen
+        )
         key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
         opened.database.add_verdict(key, verdict.to_json())
     return verdict
@@ -119,6 +151,8 @@ class _Run:
     trials: Trials
     sweep: Sweep | None
     families: Sequence[Sequence[Recipe]]
+    exhaustive: bool
+    built_on: str | None = None
 
     @property
     def task(self) -> Task:
@@ -135,7 +169,7 @@ class _Run:
         sizes = len(task.train), len(task.dev), len(task.test)
         notes = (*task.notes, *self.trials.lookup.notes)
         self.trials.listen(Planned(task.name, names, *sizes, smallest, notes))
-        measured = [self.trials.on_dev(recipe) for recipe in recipes]
+        measured = Race(self.trials, recipes, self.exhaustive).run()
         diagnostics = [w for w in measured if w.diagnostic]
         weighed = [w for w in measured if not w.diagnostic]
         finished = [w for w in weighed if w.status == "finished"]
@@ -149,7 +183,14 @@ class _Run:
             seed=self.seed,
         )
         final = finalists(decision, weighed)
-        weighed = [self.trials.on_test(w) if w.recipe.name in final else w for w in weighed]
+        weighed = [
+            self.trials.guarded(w) if self.exhaustive and w.status == "finished" else w
+            for w in weighed
+        ]
+        weighed = [
+            self.trials.on_test(self.trials.guarded(w)) if w.recipe.name in final else w
+            for w in weighed
+        ]
         tests = self._test_comparisons(weighed, final, groups)
         if decision.outcome == "cannot_tell" and tests:
             eligible = [c.name for c in candidates if c.eligible]
@@ -184,6 +225,10 @@ class _Run:
         against = None
         if decision.chosen is not None:
             against = next((name for name in final if name != decision.chosen), None)
+        case = case_of(weighed, decision, tests, task, confidence=CONFIDENCE)
+        pareto = fronts(reports)
+        percents = self.sweep.values if self.sweep and self.sweep.part == LABELS else ()
+        grown = label_curves(self.trials, weighed, percents) if percents else ()
         first = [n for n in (decision.chosen, against, decision.best, decision.rival) if n]
         return Verdict(
             task=task.name,
@@ -202,12 +247,15 @@ class _Run:
             test_looks=home.database.test_looks(task.hash),
             recipes=(*reports, *explaining),
             comparisons=(*decision.comparisons, *tests),
-            break_even=tuple(break_evens(weighed, first[:1], task, seed=self.seed)),
+            break_even=tuple(
+                break_evens(weighed, [*first, *pareto["usd_per_1k"]], task, seed=self.seed)
+            ),
             disagreements=tuple(disagreements(task, weighed, first)),
             notes=(
                 *task.notes,
                 *self.trials.lookup.notes,
                 *(w.note for w in weighed if w.note),
+                *sentences.race(task, reports),
                 *sentences.seeds(reports, self.trials.num_seeds),
             ),
             warnings=tuple(sentences.warnings(task, (*reports, *explaining))),
@@ -215,13 +263,33 @@ class _Run:
             hardware=hardware(),
             versions=versions(),
             curves=self._curves(weighed, named),
+            evaluations=_evaluations(task, weighed),
             diagnostics=explain(
-                [candidate(w, task) for w in (*weighed, *diagnostics) if w.status == "finished"],
+                [candidate(w, task) for w in (*weighed, *diagnostics) if w.status in MEASURED],
                 {example.id: example.group for example in task.dev},
                 confidence=CONFIDENCE,
                 seed=self.seed,
             ),
+            turning_points=(*turning_points(case), *filter(None, map(turning_point, grown))),
+            pareto=pareto,
+            label_curves=grown,
+            freshness=self._freshness(weighed, decision.chosen or decision.prefer),
+            slices=_slices(task, weighed, [decision.chosen or decision.prefer, against]),
+            prior=prior(
+                task,
+                {w.recipe.name: w.recipe for w in weighed},
+                decision.chosen or decision.prefer,
+            ),
         )
+
+    def _freshness(self, weighed: Sequence[Weighed], answer: str | None) -> Json:
+        found = fresh(self.trials, weighed)
+        if self.built_on is None:
+            return found
+        recipes = worth_refreshing(weighed, answer, self.task)
+        options = refreshed(self.trials, recipes, self.built_on)
+        cutoff: Json = {"cutoff": cutoff_of(self.task.train), "recipes": []}
+        return {**(found or cutoff), "refreshed": options}
 
     def _curves(
         self, weighed: Sequence[Weighed], reports: Mapping[str, RecipeReport]
@@ -248,6 +316,33 @@ class _Run:
                 )
             )
         return tuple(curves)
+
+
+def _slices(
+    task: Task, weighed: Sequence[Weighed], names: Sequence[str | None]
+) -> tuple[Json, ...]:
+    """Scores by slice of dev, of the answer and of what it is held against."""
+    found = {w.recipe.name: candidate(w, task).scores for w in weighed if w.rows.get("dev")}
+    return tuple(sliced(name, found[name], task.dev) for name in names if name in found)
+
+
+def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
+    """How many answers on dev language models gave, of how many if each recipe answered all."""
+    asked = [w for w in weighed if w.recipe.model != w.recipe.name]
+    done = sum(len(w.rows.get("dev", ())) for w in asked)
+    return {"done": done, "all": len(asked) * len(task.dev)}
+
+
+def _account(task: Task, home: Home) -> Account:
+    """What may still be paid to models behind URLs, of which a part is for the sealed test."""
+    models = (*task.models, *([task.search.reflection] if task.search.reflection else []))
+    if all(model.url is None for model in models):
+        return Account()
+    replies = Replies(home.path / "replies.db", task.name)
+    home.closing.callback(replies.close)
+    account = Account(task.limits.usd, replies)
+    account.held_back_usd = TEST_SHARE * (task.limits.usd or 0.0)
+    return account
 
 
 def _reach_scorer(task: Task) -> None:

@@ -108,6 +108,23 @@ def decide(
     pairs = [(candidate, named["majority"]) for candidate in others]
     pairs += [(best, candidate) for candidate in others if candidate is not best]
     comparisons = compare_pairs(pairs, groups, "dev", confidence=confidence, seed=seed)
+    return conclude(candidates, comparisons, tolerance=tolerance, confidence=confidence)
+
+
+def conclude(
+    candidates: Sequence[Candidate],
+    comparisons: tuple[Comparison, ...],
+    *,
+    tolerance: float,
+    confidence: float,
+) -> Decision:
+    """The decision that follows from the comparisons that `decide` made.
+
+    Costs, limits and the tolerance come in here alone: what another one would change is found
+    without comparing again.
+    """
+    others = [candidate for candidate in candidates if candidate.name != "majority"]
+    best = max(others, key=lambda candidate: candidate.mean)
     found = {(c.a, c.b): c for c in comparisons}
     alpha = 1 - confidence
 

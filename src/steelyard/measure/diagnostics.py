@@ -7,10 +7,10 @@ of dev that is enough to see a large difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from steelyard.core import Comparison, Example, Json, digest
+from steelyard.core import Comparison, Example, Json
 from steelyard.measure.decision import Candidate, compare_pairs
 
 # Dev examples that a diagnostic is measured on, at most: four times in five they show a difference
@@ -58,14 +58,22 @@ CONTRASTS = (
     ),
 )
 
+_PAIRS = [(contrast.a, contrast.b) for contrast in CONTRASTS]
 
-def diagnosed(examples: Sequence[Example]) -> tuple[Example, ...]:
-    """The examples that a diagnostic is measured on, in their order: the same ones every time."""
-    if len(examples) <= DIAGNOSED:
-        return tuple(examples)
-    first = sorted(examples, key=lambda example: digest(["diagnosed", example.id]))[:DIAGNOSED]
-    kept = {example.id for example in first}
-    return tuple(example for example in examples if example.id in kept)
+
+def diagnosed(
+    name: str, examples: Sequence[Example], measured: Mapping[str, Collection[str]]
+) -> tuple[Example, ...]:
+    """The examples that a diagnostic is measured on: the first in the order of the race, at most
+    `DIAGNOSED` and no more than one of the recipes has that it is held against.
+
+    `measured` are the examples by id that each recipe was measured on.
+    """
+    way, _, model = name.partition("@")
+    against = [b if way == a else a for a, b in _PAIRS if way in (a, b)]
+    known = [measured.get(f"{other}@{model}" if model else other, ()) for other in against]
+    useful = [e for e in examples if not any(known) or any(e.id in ids for ids in known)]
+    return tuple(useful[:DIAGNOSED])
 
 
 def explain(

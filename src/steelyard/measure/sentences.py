@@ -56,7 +56,7 @@ def warnings(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
             for earlier in curve.get("earlier", ()):
                 found += _training(f"{report.name} ({earlier['stage']})", earlier)
             found += _training(report.name, curve)
-        if report.status != "finished":
+        if report.status in ("failed", "skipped"):
             found.append(f"{report.name} was {report.status}: {report.why}.")
     return found + _unread(reports)
 
@@ -98,6 +98,24 @@ def seeds(reports: Sequence[RecipeReport], num_seeds: int) -> list[str]:
                 f"{mean(scores):.3f}, standard deviation {stdev(scores):.3f}. The first is the "
                 "one that is compared."
             )
+    return found
+
+
+def race(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
+    """What was not measured because recipes were dropped, or because time ran out."""
+    found = []
+    finished = [r.dev.num_examples for r in reports if r.status == "finished" and r.dev is not None]
+    if finished and min(finished) < len(task.dev):
+        found.append(
+            f"The time limit came: recipes are compared on {min(finished)} of {len(task.dev)} dev "
+            "examples, the ones that all of them were measured on."
+        )
+    dropped = sum(report.status == "eliminated" for report in reports)
+    if dropped:
+        found.append(
+            f"{_count(dropped, 'recipe')} {'was' if dropped == 1 else 'were'} dropped on the way, "
+            "because another one is shown to be higher; --exhaustive measures all to the end."
+        )
     return found
 
 

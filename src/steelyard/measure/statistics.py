@@ -233,6 +233,29 @@ def examples_needed(
 # ---------------------------------------------------------------- costs
 
 
+def cost_interval(
+    costs: Scores, groups: Sequence[Hashable], *, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """Where the mean of costs that were paid lies; `groups` are observed together.
+
+    Raises:
+        TrialError: fewer than 2 costs or 2 groups, or a cost that is negative or not finite.
+    """
+    where = "interval of a cost"
+    _check_share(where, confidence=confidence)
+    (values,), cluster = _read(where, {"costs": costs}, groups, highest=math.inf)
+    means = _resampled_means(values, cluster, seed)
+    rule = _p_values(RESAMPLES, int(cluster.max()) + 1)
+    return _interval(means, rule, confidence, limits=(0.0, math.inf))
+
+
+def _resampled_means(values: Floats, cluster: NDArray[np.int64], seed: int) -> Floats:
+    """Sorted means of resampled clusters, without the pseudo-clusters of scores."""
+    sums, sizes = _by_cluster(values, cluster)
+    draws = _draws(len(sums), seed=seed, resamples=RESAMPLES)
+    return np.sort(np.concatenate([(counts @ sums) / (counts @ sizes) for counts in draws]))
+
+
 def break_even(
     setup_a: float,
     costs_a: Scores,
@@ -266,18 +289,9 @@ def break_even(
     (left, right), cluster = _read(
         where, {"costs_a": costs_a, "costs_b": costs_b}, groups, highest=math.inf
     )
-    sums, sizes = _by_cluster(right - left, cluster)
-    savings = np.sort(
-        np.concatenate(
-            [
-                (counts @ sums) / (counts @ sizes)
-                for counts in _draws(len(sums), seed=seed, resamples=RESAMPLES)
-            ]
-        )
-    )
-    least, most = _interval(
-        savings, _p_values(RESAMPLES, len(sums)), confidence, limits=(-math.inf, math.inf)
-    )
+    savings = _resampled_means(right - left, cluster, seed)
+    rule = _p_values(RESAMPLES, int(cluster.max()) + 1)
+    least, most = _interval(savings, rule, confidence, limits=(-math.inf, math.inf))
     extra_setup = setup_a - setup_b
     earliest = _calls(extra_setup, most)
     calls = _calls(extra_setup, float(np.mean(right - left)))

@@ -3,7 +3,7 @@
 The last `ALONE` examples are answered one at a time: their rows know what a lone caller
 waits. All others go in batches of near lengths: their rows know what an answer costs on a busy
 machine. The batches come first, so that nobody alone pays for what is loaded on first use.
-Which examples share a batch depends on the split alone, so that a resumed trial gives the same
+Which examples share a batch depends on the examples alone, so that a resumed trial gives the same
 answers as an uninterrupted one.
 """
 
@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from steelyard.core import Answer, Example, Query, Row, System, Usage
-from steelyard.errors import SteelyardError
+from steelyard.core import Answer, Example, ModelSpec, Query, Row, System, Usage
+from steelyard.errors import SpentError, SteelyardError
 from steelyard.measure.grading import Grader
 
 ALONE = 5  # each costs a whole answer's wait. Source: ours
@@ -28,29 +28,25 @@ class OutOfTimeError(SteelyardError):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What an answer costs: machine time, and tokens where the model is priced by them."""
+    """What an answer costs: its tokens where the `model` has prices for them, or machine time."""
 
     usd_per_machine_hour: float
-    usd_per_1m_input: float | None = None
-    usd_per_1m_cached: float | None = None
-    usd_per_1m_output: float | None = None
+    model: ModelSpec | None = None
+
+    @property
+    def is_by_token(self) -> bool:
+        """Whether tokens are what is paid for, and not time."""
+        return self.model is not None and self.model.usd_per_1m_input is not None
 
     def of(self, usage: Usage, compute_ms: float) -> float:
-        """US dollars for one answer. Cached tokens without a price of their own cost as input."""
-        if self.usd_per_1m_input is None:
-            return compute_ms / MS_PER_HOUR * self.usd_per_machine_hour
-        cached = self.usd_per_1m_cached
-        fresh = usage.prompt_tokens - usage.cached_tokens
-        return (
-            fresh * self.usd_per_1m_input
-            + usage.cached_tokens * (self.usd_per_1m_input if cached is None else cached)
-            + usage.completion_tokens * (self.usd_per_1m_output or 0.0)
-        ) / 1e6
+        """US dollars for one answer."""
+        usd = None if self.model is None else self.model.usd(usage)
+        return compute_ms / MS_PER_HOUR * self.usd_per_machine_hour if usd is None else usd
 
 
 def measure(
     system: System,
-    examples: Sequence[Example],
+    plan: Sequence[Sequence[Example]],
     grader: Grader,
     *,
     price: Price,
@@ -58,16 +54,18 @@ def measure(
     save: Callable[[list[Row]], None],
     deadline: float | None = None,
 ) -> list[Row]:
-    """The rows of `examples`, in their order, measuring those that are not in `done`.
+    """The rows of a plan of batches, in its order, measuring those that are not in `done`.
 
     `save` is called with the new rows of each batch as soon as they are known; `deadline` is a
     `time.monotonic()`.
 
     Raises:
         OutOfTimeError: the deadline passed between two batches.
+        SpentError: the next answers could cost more than there is left to spend.
     """
     rows = dict(done)
-    for batch in batches(examples):
+    examples = [example for batch in plan for example in batch]
+    for batch in plan:
         missing = {example.id for example in batch if example.id not in rows}
         if not missing:
             continue
@@ -87,9 +85,9 @@ def renewed(row: Row, example: Example, grader: Grader, price: Price) -> Row:
     return replace(row, score=score, cost_usd=price.of(row.answer.usage, row.compute_ms))
 
 
-def batches(examples: Sequence[Example]) -> list[list[Example]]:
+def batches(examples: Sequence[Example], alone: int = ALONE) -> list[list[Example]]:
     """The fixed plan of a trial: the shortest together, then the longer, then some alone."""
-    together = max(0, len(examples) - ALONE)
+    together = max(0, len(examples) - alone)
     rest = sorted(examples[:together], key=lambda example: (len(example.input), example.id))
     groups = [rest[i : i + BATCH] for i in range(0, len(rest), BATCH)]
     return groups + [[example] for example in examples[together:]]
@@ -118,9 +116,14 @@ def _measure_batch(
 
 
 def _answer(system: System, queries: list[Query]) -> list[Answer]:
-    """The system's answers; what it raises becomes the error of the examples it failed on."""
+    """The system's answers; what it raises becomes the error of the examples it failed on.
+
+    That the money is spent is no failure of an example.
+    """
     try:
         return system.answer_many(queries)
+    except SpentError:
+        raise
     except Exception as error:
         if len(queries) == 1:
             return [Answer(valid=False, error=f"{type(error).__name__}: {error}")]

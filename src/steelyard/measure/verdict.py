@@ -10,6 +10,7 @@ from steelyard.core import (
     BreakEven,
     Json,
     Latency,
+    Limits,
     Recipe,
     RecipeReport,
     Row,
@@ -21,9 +22,12 @@ from steelyard.core import (
 )
 from steelyard.measure.decision import Candidate, Decision
 from steelyard.measure.grading import Grader
+from steelyard.measure.money import num_labels, observations, per_1k_interval, price_of
 from steelyard.measure.statistics import break_even, mean_interval
+from steelyard.models.chat_reply import MALFORMED, REFUSED
 
 FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
+MEASURED: tuple[Status, ...] = ("finished", "eliminated")  # those that have scores
 NUM_DISAGREEMENTS = 12
 RECIPES_SIDE_BY_SIDE = 5
 
@@ -51,30 +55,49 @@ class Weighed:
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
 
 
-def checked(weighed: Weighed) -> Weighed:
-    """The same, `failed` when too many of its dev examples are errors."""
+def checked(weighed: Weighed, num_examples: int | None = None) -> Weighed:
+    """The same, `failed` when too many of its dev examples are errors: of those measured, or of
+    `num_examples` that there are to be measured."""
     rows = weighed.rows.get("dev", ())
     errors = [row.error for row in rows if row.error is not None]
-    if not rows or len(errors) <= FAILED_SHARE * len(rows):
+    if not rows or len(errors) <= FAILED_SHARE * (num_examples or len(rows)):
         return weighed
     why = f"{len(errors)} of {len(rows)} examples failed, the first with: {errors[0]}"
     return replace(weighed, status="failed", why=why)
 
 
+def usage_note(recipe: Recipe, rows: Sequence[Row]) -> str | None:
+    """What tokens were counted here, and how many answers were refused or malformed."""
+    found = []
+    if count := sum(row.answer.usage.estimated for row in rows if row.error is None):
+        found.append(
+            f"{recipe.name}: {count} of {len(rows)} answers came with no usage that can be true; "
+            "their tokens and cost are estimated."
+        )
+    for kind, said in ((REFUSED, "refused"), (MALFORMED, "malformed")):
+        if count := sum((row.error or "").startswith(kind) for row in rows):
+            found.append(f"{recipe.name}: {count} of {len(rows)} answers were {said}.")
+    return " ".join(found) or None
+
+
 def candidate(weighed: Weighed, task: Task, split: Split = "dev") -> Candidate:
-    """A finished recipe as the decision sees it."""
+    """A measured recipe as the decision sees it."""
     rows = weighed.rows[split]
     usd = usd_per_1k(rows)
     p95 = latency(rows).p95
-    limits = task.limits
-    over_cost = limits.usd_per_1k is not None and usd > limits.usd_per_1k
-    over_time = limits.p95_ms is not None and p95 is not None and p95 > limits.p95_ms
     return Candidate(
         recipe=weighed.recipe,
         scores={row.example_id: row.score.value for row in rows if row.score is not None},
         usd_per_1k=usd,
-        eligible=not (over_cost or over_time),
+        eligible=within_limits(task.limits, usd_per_1k=usd, p95_ms=p95),
     )
+
+
+def within_limits(limits: Limits, *, usd_per_1k: float, p95_ms: float | None) -> bool:
+    """Whether a task's limits allow choosing what costs and takes so much."""
+    over_cost = limits.usd_per_1k is not None and usd_per_1k > limits.usd_per_1k
+    over_time = limits.p95_ms is not None and p95_ms is not None and p95_ms > limits.p95_ms
+    return not (over_cost or over_time)
 
 
 def finalists(decision: Decision, weighed: Sequence[Weighed]) -> list[str]:
@@ -95,7 +118,8 @@ def finalists(decision: Decision, weighed: Sequence[Weighed]) -> list[str]:
 def baseline(chosen: str, decision: Decision, weighed: Sequence[Weighed]) -> str:
     """What the chosen recipe is held against: the plain prompt on its own model, if it can be."""
     finished = [w for w in weighed if w.status == "finished" and w.recipe.name != chosen]
-    plain = [w.recipe for w in finished if w.recipe.name.split("@")[0] == "zero-shot"]
+    asked = [w for w in weighed if w.status in MEASURED and w.recipe.name != chosen]
+    plain = [w.recipe for w in asked if w.recipe.name.split("@")[0] == "zero-shot"]
     model = next(w.recipe.model for w in weighed if w.recipe.name == chosen)
     is_plain = chosen.split("@")[0] == "zero-shot"
     if plain and not is_plain:
@@ -138,6 +162,10 @@ def report(
         cached_tokens=sum(u.cached_tokens for u in usages) / count if usages else None,
         completion_tokens=sum(u.completion_tokens for u in usages) / count if usages else None,
         latency_ms=latency(dev),
+        usd_per_1k_interval=per_1k_interval(
+            priced_rows(dev), price_of(recipe, task), confidence=confidence, seed=seed
+        ),
+        num_labels=num_labels(recipe, task),
         learning_curve=weighed.curve,
         key=recipe.key,
         seed_scores=weighed.seed_scores,
@@ -146,9 +174,11 @@ def report(
 
 
 def setup_usd(weighed: Weighed, task: Task) -> float:
-    """US dollars for building a recipe: machine time, and what was paid by the token."""
+    """US dollars for building a recipe: machine time, what was paid by the token, and the labels
+    that it is built from, where they are priced."""
     hours = (weighed.setup_seconds or 0.0) / 3600
-    return hours * task.usd_per_machine_hour + weighed.reflection_usd
+    labels = num_labels(weighed.recipe, task) * task.usd_per_label
+    return hours * task.usd_per_machine_hour + weighed.reflection_usd + labels
 
 
 def _split_report(
@@ -156,7 +186,7 @@ def _split_report(
 ) -> SplitReport | None:
     rows = weighed.rows.get(split, ())
     scored = [(row.score, row.group) for row in rows if row.score is not None]
-    if weighed.status != "finished" or len({group for _, group in scored}) < 2:
+    if weighed.status not in MEASURED or len({group for _, group in scored}) < 2:
         return None
     values = [score.value for score, _ in scored]
     groups = [group for _, group in scored]
@@ -170,10 +200,15 @@ def _split_report(
 
 
 def usd_per_1k(rows: Sequence[Row]) -> float:
-    """US dollars per thousand answers, from the rows answered in batches where there are any."""
-    batched = [row.cost_usd for row in rows if row.batch_size > 1]
-    costs = batched or [row.cost_usd for row in rows]
+    """US dollars per thousand answers, from the rows of the largest batches."""
+    costs = [row.cost_usd for row in priced_rows(rows)]
     return 1000 * sum(costs) / len(costs) if costs else 0.0
+
+
+def priced_rows(rows: Sequence[Row]) -> Sequence[Row]:
+    """Those that a cost comes from: of the largest batches, as a busy machine would have them."""
+    largest = max((row.batch_size for row in rows), default=0)
+    return [row for row in rows if row.batch_size == largest]
 
 
 def latency(rows: Sequence[Row]) -> Latency:
@@ -191,9 +226,9 @@ def latency(rows: Sequence[Row]) -> Latency:
 def break_evens(
     weighed: Sequence[Weighed], names: Sequence[str], task: Task, *, seed: int
 ) -> list[BreakEven]:
-    """When each of `names` overtakes, or is overtaken by, every other finished recipe."""
+    """When each of `names` overtakes, or is overtaken by, every other measured recipe."""
     found: dict[tuple[str, str], BreakEven] = {}
-    finished = [w for w in weighed if w.status == "finished" and w.setup_seconds is not None]
+    finished = [w for w in weighed if w.status in MEASURED and w.setup_seconds is not None]
     for one in finished:
         for other in finished:
             if one.recipe.name not in names or one is other:
@@ -201,34 +236,30 @@ def break_evens(
             dear, cheap = sorted((one, other), key=lambda w: setup_usd(w, task), reverse=True)
             pair = (dear.recipe.name, cheap.recipe.name)
             if pair not in found:
-                extra = setup_usd(dear, task) - setup_usd(cheap, task)
-                calls, interval = _break_even(dear, cheap, extra, seed)
+                calls, interval = _break_even(dear, cheap, task, seed)
                 found[pair] = BreakEven(*pair, calls, interval)
     return list(found.values())
 
 
 def _break_even(
-    dear: Weighed, cheap: Weighed, extra_setup_usd: float, seed: int
+    dear: Weighed, cheap: Weighed, task: Task, seed: int
 ) -> tuple[float | None, tuple[float, float | None] | None]:
-    costs = [
-        {
-            row.example_id: row
-            for row in w.rows["dev"]
-            if row.batch_size > 1 or len(w.rows["dev"]) < 10
-        }
-        for w in (dear, cheap)
+    """Without an interval where one batch was all there was of either, or where they share none."""
+    extra = setup_usd(dear, task) - setup_usd(cheap, task)
+    usd = [usd_per_1k(w.rows["dev"]) / 1000 for w in (dear, cheap)]
+    calls, _ = break_even(extra, usd[:1] * 2, 0.0, usd[1:] * 2, seed=seed)
+    rows = [{row.example_id: row for row in priced_rows(w.rows["dev"])} for w in (dear, cheap)]
+    sides = [[by_id[e] for e in rows[0] if e in rows[1]] for by_id in rows]
+    observed = [
+        observations(side, price_of(w.recipe, task))
+        for side, w in zip(sides, (dear, cheap), strict=True)
     ]
-    shared = [example for example in costs[0] if example in costs[1]]
-    if len({costs[0][example].group for example in shared}) < 2:
-        return None, None
-    return break_even(
-        extra_setup_usd,
-        [costs[0][example].cost_usd for example in shared],
-        0.0,
-        [costs[1][example].cost_usd for example in shared],
-        groups=[costs[0][example].group for example in shared],
-        seed=seed,
-    )
+    if any(len(set(one)) < 2 for one in observed):
+        return calls, None
+    costs = [[row.cost_usd for row in side] for side in sides]
+    together = [f"{a} {b}" for a, b in zip(*observed, strict=True)]
+    _, interval = break_even(extra, costs[0], 0.0, costs[1], groups=together, seed=seed)
+    return calls, interval
 
 
 def disagreements(task: Task, weighed: Sequence[Weighed], first: Sequence[str]) -> list[Json]:
@@ -237,10 +268,11 @@ def disagreements(task: Task, weighed: Sequence[Weighed], first: Sequence[str]) 
     `first` are the recipes that must be among those shown.
     """
     shown = list(_side_by_side(weighed, first))
+    rows = {w.recipe.name: {row.example_id: row for row in w.rows["dev"]} for w in shown}
     spreads = []
     for place, example in enumerate(task.dev):
-        scores = [w.rows["dev"][place].score for w in shown]
-        values = [score.value for score in scores if score is not None]
+        found = [by_id.get(example.id) for by_id in rows.values()]
+        values = [row.score.value for row in found if row is not None and row.score is not None]
         if values and max(values) > min(values):
             spreads.append((max(values) - min(values), -place, example))
     spreads.sort(key=lambda entry: entry[:2], reverse=True)
@@ -250,9 +282,13 @@ def disagreements(task: Task, weighed: Sequence[Weighed], first: Sequence[str]) 
             "split": "dev",
             "input": example.input,
             "target": example.target,
-            "answers": [_side(w.recipe.name, w.rows["dev"][-place]) for w in shown],
+            "answers": [
+                _side(name, by_id[example.id])
+                for name, by_id in rows.items()
+                if example.id in by_id
+            ],
         }
-        for _, place, example in spreads[:NUM_DISAGREEMENTS]
+        for _, _, example in spreads[:NUM_DISAGREEMENTS]
     ]
 
 

@@ -1,11 +1,13 @@
 """Base models behind one protocol."""
 
 from steelyard.models import runtime
+from steelyard.models.account import Account
 from steelyard.models.base import (
     Backend,
     Embedder,
     Generation,
     LabelChoice,
+    LabelScorer,
     LabelScores,
     Listen,
     Message,
@@ -15,12 +17,13 @@ from steelyard.models.base import (
     Sampling,
     Token,
     TokenEmbedder,
+    Writer,
 )
-from steelyard.models.chat_url import UrlWriter, Writer
 from steelyard.models.opening import (
     check_embedder,
     check_model,
     check_quantising,
+    embedder_of,
     is_fake,
     locate,
     open_backend,
@@ -30,10 +33,12 @@ from steelyard.models.opening import (
 runtime.settle_waiting()  # here, because it must come before torch
 
 __all__ = [
+    "Account",
     "Backend",
     "Embedder",
     "Generation",
     "LabelChoice",
+    "LabelScorer",
     "LabelScores",
     "Listen",
     "Message",
@@ -43,11 +48,11 @@ __all__ = [
     "Sampling",
     "Token",
     "TokenEmbedder",
-    "UrlWriter",
     "Writer",
     "check_embedder",
     "check_model",
     "check_quantising",
+    "embedder_of",
     "is_fake",
     "locate",
     "open_backend",

@@ -90,10 +90,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class LabelChoice:
-    """The likeliest label after a prompt, by its number, and its natural-log probability."""
+    """The likeliest label after a prompt, by its number, and its natural-log probability.
+
+    Where that is not told (`LabelScorer`), the label is the one that the model wrote.
+    """
 
     label: int = 0
-    log_prob: float = 0.0
+    log_prob: float | None = None
     usage: Usage = Usage()
     error: str | None = None
 
@@ -144,10 +147,6 @@ class Backend(Protocol):
         """
         ...
 
-    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
-        """The log-probability of every label after every prompt."""
-        ...
-
     def choose_labels(
         self,
         prompts: Sequence[Prompt],
@@ -156,7 +155,8 @@ class Backend(Protocol):
     ) -> list[LabelChoice]:
         """The label of the largest log-probability, less its `prior`, after every prompt.
 
-        The same as the best of `score_labels`, the first of equals; it need not score them all.
+        Of a `LabelScorer` the same as the best of `score_labels`, the first of equals; it need not
+        score them all. Any other backend takes no prior.
         """
         ...
 
@@ -166,6 +166,27 @@ class Backend(Protocol):
 
     def adapted(self, folder: Path) -> Backend:
         """The same base with the adapter of `folder`; the base is shared, not copied."""
+        ...
+
+
+@runtime_checkable
+class LabelScorer(Protocol):
+    """A backend that can also tell how likely each label is."""
+
+    def count_target_tokens(self, text: str) -> int:
+        """Tokens of an answer, its end token included."""
+        ...
+
+    def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
+        """The log-probability of every label after every prompt."""
+        ...
+
+
+class Writer(Protocol):
+    """What can write after a prompt. Every `Backend` can."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
+        """One generation per prompt, in order; a failure comes back as its error."""
         ...
 
 

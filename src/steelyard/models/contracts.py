@@ -7,7 +7,15 @@ import math
 
 from jsonschema import Draft202012Validator
 
-from steelyard.models.base import Backend, Generation, Message, Prompt, Sampling, too_long
+from steelyard.models.base import (
+    Backend,
+    Generation,
+    LabelScorer,
+    Message,
+    Prompt,
+    Sampling,
+    too_long,
+)
 
 MAX_TOKENS = 24
 LABELS = ("card", "card lost", "top up", "fee")
@@ -30,11 +38,13 @@ def check_backend(backend: Backend) -> None:
     - Usage counts the prompt as `count_tokens` does, and no more than was allowed.
     - A prompt that does not fit fails alone, in the words of `too_long`, counting the room that
       its answer may need.
-    - There is one log-probability per label, and none is above 0; the label that is chosen is
-      the one of the largest, with a prior and without.
+    - One of the labels is chosen, the same one every time. Of a `LabelScorer`, there is one
+      log-probability per label, and none is above 0; the label that is chosen is the one of the
+      largest, with a prior and without.
     - Constrained text fits its schema.
-    - A listener hears each text as it grows, which changes nothing, and ends it when it has enough.
-    - Tokens whose chances are asked for are those that were written, the likeliest first.
+    - A listener hears each text as it grows, which changes nothing, and may end it.
+    - Tokens of a `LabelScorer` whose chances are asked for are those that were written, the
+      likeliest first.
 
     Rounding decides between near ties, so a model in bfloat16 may fail the check of samples.
 
@@ -47,15 +57,17 @@ def check_backend(backend: Backend) -> None:
     assert backend.context_tokens > 0
     assert backend.fingerprint
     assert backend.generate([], Sampling(MAX_TOKENS)) == [], "answers without prompts"
-    assert backend.score_labels([], LABELS) == [], "scores without prompts"
+    assert backend.choose_labels([], LABELS) == [], "labels without prompts"
     prompts = [_prompt(text) for text in TEXTS]
     _check_greedy(backend, prompts)
     _check_samples(backend, prompts)
     _check_constrained(backend, prompts)
-    _check_labels(backend, prompts)
+    _check_choices(backend, prompts)
     _check_too_long(backend, prompts)
     _check_listening(backend, prompts)
-    _check_chances(backend, prompts)
+    if isinstance(backend, LabelScorer):
+        _check_scores(backend, prompts)
+        _check_chances(backend, prompts)
 
 
 def _prompt(text: str) -> Prompt:
@@ -124,7 +136,7 @@ def _check_listening(backend: Backend, prompts: list[Prompt]) -> None:
         assert len(texts) > 1 or not answer.text, f"nothing was heard of {answer}"
         assert answer.text.startswith(texts[-1]), f"heard {texts[-1]!r} of {answer}"
     cut = backend.generate(prompts, sampling, lambda number, _: number == 0)
-    assert cut[0].usage.completion_tokens == 1, f"ended at its first token, and is {cut[0]}"
+    assert cut[0].usage.completion_tokens <= plain[0].usage.completion_tokens, f"{cut[0]}"
     assert plain[0].text.startswith(cut[0].text), f"{plain[0]}, ended, became {cut[0]}"
     assert _texts(cut[1:]) == _texts(plain[1:]), "an answer that is ended spoils the others"
 
@@ -143,7 +155,20 @@ def _check_chances(backend: Backend, prompts: list[Prompt]) -> None:
             assert token.top[0][1] >= token.top[1][1], f"not the likeliest first: {token}"
 
 
-def _check_labels(backend: Backend, prompts: list[Prompt]) -> None:
+def _check_choices(backend: Backend, prompts: list[Prompt]) -> None:
+    chosen = backend.choose_labels(prompts, LABELS)
+    backwards = backend.choose_labels(prompts[::-1], LABELS)[::-1]
+    assert len(chosen) == len(prompts), f"{len(chosen)} labels after {len(prompts)} prompts"
+    for prompt, choice, other in zip(prompts, chosen, backwards, strict=True):
+        assert choice.error is None, f"{prompt}: {choice.error}"
+        assert 0 <= choice.label < len(LABELS), f"{prompt}: {choice}"
+        assert choice.label == other.label, f"labels do not follow the prompts: {choice}, {other}"
+        assert choice.usage.prompt_tokens == backend.count_tokens(prompt), f"{prompt}: {choice}"
+
+
+def _check_scores(backend: Backend, prompts: list[Prompt]) -> None:
+    assert isinstance(backend, LabelScorer)
+    assert backend.score_labels([], LABELS) == [], "scores without prompts"
     answers = backend.score_labels(prompts, LABELS)
     backwards = backend.score_labels(prompts[::-1], LABELS)[::-1]
     for prompt, answer, other in zip(prompts, answers, backwards, strict=True):
@@ -160,8 +185,10 @@ def _check_labels(backend: Backend, prompts: list[Prompt]) -> None:
             less = prior or [0.0] * len(LABELS)
             values = [a - b for a, b in zip(scores.log_probs, less, strict=True)]
             assert values[choice.label] >= max(values) - 1e-3, f"{prompt}: {choice}, not {values}"
-            same = math.isclose(choice.log_prob, scores.log_probs[choice.label], abs_tol=1e-3)
+            own = scores.log_probs[choice.label]
+            same = choice.log_prob is not None and math.isclose(choice.log_prob, own, abs_tol=1e-3)
             assert same, f"{prompt}: {choice} of {scores}"
+    _check_long_scores(backend, prompts)
 
 
 def _check_too_long(backend: Backend, prompts: list[Prompt]) -> None:
@@ -176,6 +203,19 @@ def _check_too_long(backend: Backend, prompts: list[Prompt]) -> None:
     others_alone = _texts(backend.generate(prompts, sampling))
     assert _texts([before, *after]) == others_alone, "a prompt that is too long spoils the others"
 
+    chosen, lost, *rest = backend.choose_labels([first, long, *others], LABELS)
+    assert lost.error is not None, f"too long, and came back as {lost}"
+    said = f"context holds {backend.context_tokens};"
+    assert said in lost.error, f"too long, and said in other words: {lost}"
+    errors = [choice.error for choice in (chosen, *rest)]
+    assert not any(errors), f"a prompt that is too long fails the others: {errors}"
+
+
+def _check_long_scores(backend: Backend, prompts: list[Prompt]) -> None:
+    assert isinstance(backend, LabelScorer)
+    first, *others = prompts
+    long = _prompt("why " * backend.context_tokens)
+    counted = backend.count_tokens(long)
     longest = max(backend.count_target_tokens(label) for label in LABELS)
     scores, lost, *rest = backend.score_labels([first, long, *others], LABELS)
     expected = too_long(counted + longest, backend.context_tokens)

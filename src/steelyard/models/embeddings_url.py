@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.core import digest
-from steelyard.models.posting import TIMEOUT_SECONDS, Endpoint
+from steelyard.core import Json, digest
+from steelyard.errors import WorkError
+from steelyard.models.posting import Endpoint, Manners
 
 BATCH_TEXTS = 64  # of one request. Source: ours
 MAX_CHARACTERS = 8_000  # of a text; the rest is cut, as a local model does. Source: ours
@@ -32,14 +32,11 @@ class UrlEmbedder:
         model: str,
         *,
         key_env: str | None = None,
-        timeout_s: float = TIMEOUT_SECONDS,
-        sleep: Callable[[float], None] = time.sleep,
+        manners: Manners | None = None,
     ) -> None:
         wanted = f'the embeddings of "{model}"'
         self.model = model
-        self.endpoint = Endpoint(
-            url, "embeddings", wanted, key_env=key_env, timeout_s=timeout_s, sleep=sleep
-        )
+        self.endpoint = Endpoint(url, "embeddings", wanted, key_env=key_env, manners=manners)
         self.fingerprint = digest(["embeddings", self.endpoint.place, model])
         self._width = 0
 
@@ -49,12 +46,16 @@ class UrlEmbedder:
         Raises:
             WorkError: the server did not answer, or not with one vector for each text.
         """
-        parts = [
-            self._ask([text[:MAX_CHARACTERS] for text in texts[start : start + BATCH_TEXTS]])
-            for start in range(0, len(texts), BATCH_TEXTS)
-        ]
-        if not parts:
+        cut = [text[:MAX_CHARACTERS] for text in texts]
+        batches = [cut[i : i + BATCH_TEXTS] for i in range(0, len(cut), BATCH_TEXTS)]
+        if not batches:
             return np.zeros((0, self._width), dtype=np.float32)
+        parts = []
+        replies = self.endpoint.post_all([self._body(batch) for batch in batches])
+        for batch, reply in zip(batches, replies, strict=True):
+            if isinstance(reply, WorkError):
+                raise reply
+            parts.append(self._read(reply, batch))
         whole: NDArray[np.float32] = np.concatenate(parts)
         return whole
 
@@ -65,9 +66,11 @@ class UrlEmbedder:
         """
         return [-(-len(text[:MAX_CHARACTERS]) // 4) for text in texts]
 
-    def _ask(self, texts: list[str]) -> NDArray[np.float32]:
-        body = {"model": self.model, "input": texts, "encoding_format": "float"}
-        reply, failed = self.endpoint.post(body), self.endpoint.failed
+    def _body(self, texts: list[str]) -> Json:
+        return {"model": self.model, "input": texts, "encoding_format": "float"}
+
+    def _read(self, reply: bytes, texts: list[str]) -> NDArray[np.float32]:
+        failed = self.endpoint.failed
         try:
             rows = sorted(json.loads(reply)["data"], key=lambda row: row["index"])
             found = np.array([row["embedding"] for row in rows], dtype=np.float32)

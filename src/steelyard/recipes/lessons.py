@@ -13,13 +13,12 @@ from collections.abc import Callable
 
 from steelyard.core import Context, Objective, Query, Recipe, Task, Weights, digest
 from steelyard.errors import TrainingError
-from steelyard.models import open_backend
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.recipes.near_misses import evidence_shown
 from steelyard.recipes.presets import model_of
 from steelyard.recipes.prompt import target_text
 from steelyard.recipes.teaching import Teaching, teach
-from steelyard.recipes.workshop import Workshop, prompting
+from steelyard.recipes.workshop import Workshop, opened, prompting
 from steelyard.training import Job, TrainingRow
 
 
@@ -120,7 +119,7 @@ def _teacher(system: LanguageModelSystem, task: Task, workshop: Workshop) -> Tea
     recipe = teacher_of(system.recipe)
     backend = system.backend
     if recipe.model != system.recipe.model:
-        backend = open_backend(model_of(task, recipe), memory_gb=task.limits.memory_gb)
+        backend = opened(model_of(task, recipe), task, workshop)
     return teach(prompting(recipe, task, backend, workshop), system, task, workshop)
 
 

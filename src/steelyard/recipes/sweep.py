@@ -9,6 +9,7 @@ from steelyard.errors import InputError, unknown
 from steelyard.recipes.presets import DECODINGS, presets
 
 PARTS = ("passages", "examples", "budget_tokens")
+LABELS = "labels"  # a sweep of their own: what recipes are built from, in percent of train
 MOST_VALUES = 12
 
 
@@ -39,9 +40,16 @@ def parse_sweep(text: str) -> Sweep:
     """
     part, _, numbers = text.partition("=")
     part = part.strip()
-    if part not in PARTS:
-        raise InputError(f"--sweep {text}: {unknown('part', part, PARTS)}")
+    if part not in (*PARTS, LABELS):
+        raise InputError(f"--sweep {text}: {unknown('part', part, (*PARTS, LABELS))}")
     written = [number.strip() for number in numbers.split(",")]
+    if part == LABELS:
+        if not all(number.endswith("%") for number in written):
+            raise InputError(
+                f"--sweep {text}: expected shares of train from 1% to 100%, such as "
+                "labels=25%,50%,100%"
+            )
+        written = [number.removesuffix("%").strip() for number in written]
     if not all(number.isascii() and number.isdigit() for number in written):
         raise InputError(
             f"--sweep {text}: expected whole numbers from 0 on, such as {part}=0,1,2,4,8"
@@ -51,11 +59,14 @@ def parse_sweep(text: str) -> Sweep:
         raise InputError(
             f"--sweep {text}: expected 2 to {MOST_VALUES} different amounts, found {len(values)}"
         )
+    if part == LABELS and not 1 <= values[0] <= values[-1] <= 100:
+        raise InputError(f"--sweep {text}: expected shares of train from 1% to 100%")
     return Sweep(part, values)
 
 
 def swept(task: Task, sweep: Sweep) -> list[list[Recipe]]:
-    """For each base model the recipe with each amount, all else equal, plainly decoded.
+    """For each base model the recipe with each amount, all else equal, plainly decoded; none for
+    labels, which are in no prompt.
 
     Raises:
         InputError: the task has nothing of that part, or too little.
@@ -67,6 +78,8 @@ def swept(task: Task, sweep: Sweep) -> list[list[Recipe]]:
         raise InputError(
             "--sweep passages: the task has no documents. Name them under [knowledge] documents"
         )
+    if sweep.part == LABELS:
+        return []
     if sweep.part == "examples":
         base = found["nearest-shot"]
         if sweep.values[-1] > len(task.train):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from steelyard.core import Recipe, Task
+from steelyard.core import ModelSpec, Recipe, Task
 from steelyard.knowledge.rerank import Likelihood, MaxSim
-from steelyard.models import Backend, open_embedder
+from steelyard.models import Account, Backend, LabelScorer, embedder_of, open_backend, open_embedder
 from steelyard.recipes.answering import LanguageModelSystem, answer_limit
 from steelyard.recipes.finding import Lookup, Rerank, find_parts
 from steelyard.recipes.presets import model_of
@@ -26,7 +26,8 @@ class Workshop:
 
     `grade` scores what is tried on train, `lookup` is where contexts look; `deadline` is a
     `time.monotonic()` after which training, or a search, is given up. `log` hears of training, and
-    `told` of a search: how many answers there are of how many.
+    `told` of a search: how many answers there are of how many. `account` pays for models behind
+    URLs.
     """
 
     database: Database
@@ -38,6 +39,12 @@ class Workshop:
     log: Callable[[Progress], None] = lambda _: None
     told: Callable[[int, int], None] = lambda _done, _total: None
     deadline: float | None = None
+    account: Account | None = None
+
+
+def opened(model: ModelSpec, task: Task, workshop: Workshop) -> Backend:
+    """A base model, with the memory and the money that the task has for it."""
+    return open_backend(model, memory_gb=task.limits.memory_gb, account=workshop.account)
 
 
 def prompting(
@@ -53,7 +60,7 @@ def prompting(
             recipe,
             task,
             workshop.lookup,
-            embedder=lambda: open_embedder(model_of(task, recipe).source),
+            embedder=lambda: open_embedder(embedder_of(model_of(task, recipe))),
             rerank=_reranker(recipe, task, backend),
             seed=workshop.seed,
         ),
@@ -64,5 +71,8 @@ def prompting(
 
 def _reranker(recipe: Recipe, task: Task, backend: Backend) -> Rerank | None:
     if recipe.context.rerank == "maxsim":
-        return MaxSim(open_embedder(model_of(task, recipe).source))
-    return Likelihood(backend) if recipe.context.rerank == "llm" else None
+        return MaxSim(open_embedder(embedder_of(model_of(task, recipe))))
+    if recipe.context.rerank != "llm":
+        return None
+    assert isinstance(backend, LabelScorer), "recipes/allowing.py leaves others out"
+    return Likelihood(backend)

@@ -16,7 +16,7 @@ from steelyard.errors import InputError, RequestError, SteelyardError
 from steelyard.lifecycle.engine import Engine, Work
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.releases import Served, find_release, open_release
-from steelyard.models import Backend, Embedder, is_fake, open_backend, open_embedder
+from steelyard.models import Backend, Embedder, embedder_of, is_fake, open_backend, open_embedder
 
 MOST_OPEN = 64  # releases in memory beside those with an alias, for want of a better bound
 
@@ -77,7 +77,7 @@ class Catalogue:
                 f"{self.home.path}: nothing is published here yet; run: steelyard publish TASK, "
                 "or serve a base model alone with --base NAME"
             )
-        sources = [*self.bases, *(s.task.models[0].source for s in self._open.values())]
+        sources = [*self.bases, *(embedder_of(s.task.models[0]) for s in self._open.values())]
         self._add_embedder(sources[0], now)
 
     def look(self, *, first: bool = False) -> bool:

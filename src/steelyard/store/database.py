@@ -1,7 +1,7 @@
 """The rows: trials and their answers, builds, verdicts. SQLite in WAL mode, one writer.
 
-A row is written as soon as it is known and never changed, so that any interruption costs the
-batch in flight and nothing else.
+A row is written as soon as it is known, so that any interruption costs the batch in flight and
+nothing else. It never changes, but for one that failed elsewhere and is asked again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Database:
         return {example_id: _row(json.loads(body)) for example_id, body in found}
 
     def add_rows(self, trial: TrialRef, rows: Sequence[Row]) -> None:
-        """Write the rows of one batch, all or none."""
+        """Write the rows of one batch, all or none; one that failed gives way to another."""
         head = {**asdict(trial), "key": trial.key, "now": utc_now()}
         with self.engine.begin() as connection:
             connection.execute(
@@ -82,7 +82,11 @@ class Database:
                 head,
             )
             connection.execute(
-                text("INSERT OR IGNORE INTO answer VALUES (:trial, :example_id, :row)"),
+                text(
+                    "INSERT INTO answer VALUES (:trial, :example_id, :row) "
+                    "ON CONFLICT DO UPDATE SET row = excluded.row "
+                    "WHERE json_extract(answer.row, '$.answer.error') IS NOT NULL"
+                ),
                 [
                     {
                         "trial": trial.key,

@@ -71,6 +71,7 @@ def load_spec(spec: TaskSpec) -> Task:
         hash=_hash(spec, output, knowledge, examples, unlabelled, preferences),
         models=spec.models,
         usd_per_machine_hour=spec.usd_per_machine_hour,
+        usd_per_label=spec.data.usd_per_label,
         limits=spec.limits,
         notes=(*spec.notes, *notes),
         path=spec.path.absolute(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -41,19 +42,31 @@ _KEYS: dict[str, tuple[str, ...]] = {
     ),
     "data": (
         *("files", "train", "dev", "test", "input", "target"),
-        *("group", "user", "time", "id", "split", "seed", "unlabelled", "preferences"),
+        *(
+            "group",
+            "user",
+            "time",
+            "id",
+            "split",
+            "seed",
+            "unlabelled",
+            "preferences",
+            "usd_per_label",
+        ),
     ),
     "output": ("type", "schema"),
     "knowledge": KNOWLEDGE_KEYS,
     "search": ("examples", "reflection"),
     "score": ("scorer", "tolerance", "retention"),
     "models": ("base", "usd_per_machine_hour"),
-    "limits": ("minutes", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
+    "limits": ("minutes", "usd", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
 }
 _MODEL_KEYS = (
     *("url", "model", "key_env"),
     *("usd_per_1m_input", "usd_per_1m_cached", "usd_per_1m_output"),
+    *("context_tokens", "concurrency", "timeout_s", "tokenizer", "plain_http"),
 )
+_SPEC = ModelSpec("", "")  # what holds where nothing is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class DataSpec:
     seed: int = 0
     unlabelled: Path | None = None
     preferences: Path | None = None
+    usd_per_label: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +157,7 @@ def parse_task(path: Path, text: str) -> TaskSpec:
             "schema", f'is for type = "json", and the type is "{output_type}". Remove one of them.'
         )
     models, reflection, notes = _models(top.table("models"), search)
+    asked = models if reflection is None else (*models, reflection)
     tolerance = score.number("tolerance", high=1.0)
     hourly = top.table("models").number("usd_per_machine_hour")
     return TaskSpec(
@@ -157,7 +172,7 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         tolerance=0.02 if tolerance is None else tolerance,
         models=models,
         usd_per_machine_hour=0.10 if hourly is None else hourly,
-        limits=_limits(limits),
+        limits=_limits(limits, asked),
         knowledge=parse_knowledge(knowledge, output_type, has_users="user" in data.values),
         knowledge_table=knowledge,
         instructions=_variants(top, instruction),
@@ -207,6 +222,7 @@ def _data(data: Table) -> DataSpec:
         seed=data.whole("seed") or 0,
         unlabelled=_file(data, "unlabelled"),
         preferences=_file(data, "preferences"),
+        usd_per_label=data.number("usd_per_label") or 0.0,
     )
 
 
@@ -326,13 +342,40 @@ def _remote(table: Table) -> ModelSpec:
         usd_per_1m_input=table.number("usd_per_1m_input"),
         usd_per_1m_cached=table.number("usd_per_1m_cached"),
         usd_per_1m_output=table.number("usd_per_1m_output"),
+        context_tokens=_at_least_one(table, "context_tokens"),
+        concurrency=_at_least_one(table, "concurrency") or _SPEC.concurrency,
+        timeout_s=table.number("timeout_s", low_is_in=False) or _SPEC.timeout_s,
+        tokenizer=_tokenizer(table),
+        plain_http=table.switch("plain_http"),
     )
 
 
-def _limits(limits: Table) -> Limits:
+def _at_least_one(table: Table, key: str) -> int | None:
+    number = table.whole(key)
+    if number == 0:
+        raise table.error(key, "is 0. Expected a whole number of at least 1. Change it.")
+    return number
+
+
+def _tokenizer(table: Table) -> str | None:
+    name = table.string("tokenizer", "a folder with tokenizer.json")
+    return None if name is None else str(table.path_at("tokenizer", name).absolute())
+
+
+def _limits(limits: Table, models: Sequence[ModelSpec]) -> Limits:
+    usd = limits.number("usd", low_is_in=False)
+    for model in models:
+        prices = (model.usd_per_1m_input, model.usd_per_1m_output)
+        if usd is not None and model.url is not None and None in prices:
+            raise limits.error(
+                "usd",
+                f"bounds what is paid, and [models.{model.name}] does not say what its tokens "
+                "cost. Add usd_per_1m_input and usd_per_1m_output there; 0 is a price.",
+            )
     too_long = limits.choice("too_long", ("error", "truncate")) or "error"
     return Limits(
         minutes=limits.number("minutes", low_is_in=False),
+        usd=usd,
         usd_per_1k=limits.number("usd_per_1k", low_is_in=False),
         p95_ms=limits.number("p95_ms", low_is_in=False),
         too_long=cast(Literal["error", "truncate"], too_long),

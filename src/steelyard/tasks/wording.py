@@ -24,3 +24,18 @@ def count(number: int, noun: str) -> str:
     ('1 row', '2,000 rows')
     """
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def money(usd: float | None) -> str:
+    """US dollars with two significant figures, and no exponent.
+
+    >>> money(0.00123), money(1.5), money(None)
+    ('0.0012', '1.5', '')
+    """
+    if usd is None:
+        return ""
+    if usd == 0:
+        return "0"
+    if usd < 1e-6:
+        return "<0.000001"
+    return f"{usd:.2g}" if usd >= 1e-4 else f"{usd:.6f}"

@@ -44,6 +44,10 @@ class Device:
     def is_rented(self) -> bool:
         return self.name != THIS
 
+    @property
+    def is_gpu(self) -> bool:
+        return self.context_bytes == CONTEXT_BYTES
+
     def adapted(self, setup: Setup) -> Setup:
         """What was asked for as this device does it: on this machine Steelyard trains, whose loss
         never holds the logits of all tokens, in the type that the processor multiplies."""

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from steelyard.core import Json
-from steelyard.lifecycle.charts import (
+from steelyard.lifecycle.page.drawing import line, picture, scale, text
+from steelyard.lifecycle.page.words import (
     as_interval,
     as_ms,
     as_score,
     as_usd,
     esc,
-    line,
     name_of,
     number,
-    picture,
-    scale,
     span_of,
-    text,
 )
 
 Span = tuple[float, float] | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from steelyard.core import Json
-from steelyard.lifecycle.charts import MISSING, as_score, esc, heads, name_of, table
+from steelyard.lifecycle.page.words import MISSING, as_score, esc, heads, name_of, table
 
 _ROWS = {
     "plain": "Score on unchanged inputs",
