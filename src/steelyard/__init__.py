@@ -13,11 +13,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steelyard.core import Answer, Example, Query, Recipe, System, Task, Trial, Verdict
+    from steelyard.core import (
+        Answer,
+        Example,
+        Query,
+        Recipe,
+        Release,
+        System,
+        Task,
+        Trial,
+        Verdict,
+    )
     from steelyard.errors import SteelyardError
     from steelyard.lifecycle.advising import advise
     from steelyard.lifecycle.checking import check
     from steelyard.lifecycle.planning import plan
+    from steelyard.lifecycle.publishing import publish, rollback
     from steelyard.lifecycle.weigh import weigh
     from steelyard.measure.compare import compare
     from steelyard.tasks import load_task
@@ -29,6 +40,7 @@ _PLACES = {
     "Example": "core",
     "Query": "core",
     "Recipe": "core",
+    "Release": "core",
     "System": "core",
     "Task": "core",
     "Trial": "core",
@@ -39,6 +51,8 @@ _PLACES = {
     "compare": "measure.compare",
     "load_task": "tasks",
     "plan": "lifecycle",
+    "publish": "lifecycle",
+    "rollback": "lifecycle",
     "weigh": "lifecycle",
 }
 
@@ -47,6 +61,7 @@ __all__ = [
     "Example",
     "Query",
     "Recipe",
+    "Release",
     "SteelyardError",
     "System",
     "Task",
@@ -57,6 +72,8 @@ __all__ = [
     "compare",
     "load_task",
     "plan",
+    "publish",
+    "rollback",
     "weigh",
 ]
 

@@ -709,3 +709,34 @@ class Verdict:
         """The machine-readable result; docs/weigh.md describes every key."""
         plain: dict[str, Json] = json.loads(json.dumps(asdict(self), ensure_ascii=False))
         return plain
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A System under a name and a version that never changes, with the Verdict that earned it.
+
+    `snapshot` is the artefact that holds task and recipe as they were, `artefacts` those of its
+    weights; of the accepted answers it may show those up to the number `accepted`. It is stale
+    once the task's hash, the `index` of what it looks up or an artefact is another one. `parity`
+    says what was found when it was measured again through what serves it.
+    """
+
+    name: str
+    task: str
+    task_hash: str
+    recipe: str
+    seed: int
+    snapshot: str
+    artefacts: tuple[str, ...] = ()
+    index: tuple[str | None, ...] = ()
+    accepted: int = 0
+    fingerprint: str = ""
+    parity: Json = None
+    verdict: Json = None
+    version: int = 0
+    created_at: str = ""
+
+    @property
+    def id(self) -> str:
+        """Names this very version."""
+        return f"{self.name}@{self.version}"

@@ -6,6 +6,7 @@
     │   ├── DataError         the rows
     │   ├── ModelError        a base model that is missing or cannot be read
     │   ├── HomeError         the home folder
+    │   ├── RequestError      a request to the server
     │   └── MissingExtraError an optional dependency that is not installed
     └── WorkError             the work itself failed: exit code 1
         ├── TrainingError     a training job ended without weights
@@ -13,6 +14,8 @@
         ├── SearchError       a search ended without anything found
         ├── SpentError        the next answer could cost more than there is left to spend
         ├── TrialError        a trial that cannot be turned into numbers
+        ├── ReleaseError      what would serve does not answer as what was measured
+        ├── BusyError         more is waiting to be answered than may wait
         └── StoreError        what is on disk is not what was written
 
 A message says where, what, what was expected and what to do, in that order, so that the
@@ -51,6 +54,23 @@ class HomeError(InputError):
     """The home folder cannot be used."""
 
 
+class RequestError(InputError):
+    """A request to the server that is refused, with its HTTP status and OpenAI's code for it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param = status, code, param
+        self.retry_after_s = retry_after_s
+
+
 class MissingExtraError(InputError):
     """An optional dependency is needed and is not installed."""
 
@@ -77,6 +97,14 @@ class SpentError(WorkError):
 
 class TrialError(WorkError):
     """A trial or a comparison that has no honest number: too few rows, or only failures."""
+
+
+class ReleaseError(WorkError):
+    """A system that would be served does not answer as the one that was measured."""
+
+
+class BusyError(WorkError):
+    """More is waiting to be answered than may wait; a later attempt may find room."""
 
 
 class StoreError(WorkError):

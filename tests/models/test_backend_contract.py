@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from steelyard.core import Usage
-from steelyard.models import Generation, LabelScores, Prompt, Sampling
+from steelyard.models import Generation, LabelScores, Listen, Prompt, Sampling
 from steelyard.models.contracts import check_backend
 from steelyard.models.fake import FakeBackend
 from tiny import open_in_float32, write_adapter
@@ -34,8 +34,10 @@ class Spoilt(FakeBackend):
 
     spoil: Callable[[list[Generation], Sampling], list[Generation]] = lambda found, _: found
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
-        return self.spoil(super().generate(prompts, sampling), sampling)
+    def generate(
+        self, prompts: Sequence[Prompt | str], sampling: Sampling, listen: Listen | None = None
+    ) -> list[Generation]:
+        return self.spoil(super().generate(prompts, sampling, listen), sampling)
 
 
 SPOILT = {
@@ -52,6 +54,9 @@ SPOILT = {
     ],
     "not done": lambda found, s: [replace(g, complete=s.schema is None) for g in found],
     "too long, and came back": lambda found, _: [replace(g, error=None) for g in found],
+    "chances of": lambda found, s: [
+        replace(g, tokens=g.tokens[:-1]) if s.chances is not None else g for g in found
+    ],
     "spoils the others": lambda found, _: [
         replace(g, text="") if any(one.error for one in found) else g for g in found
     ],

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from steelyard.core import Usage
 from steelyard.errors import ModelError, StoreError
 from steelyard.models import Message, Prompt, Sampling, sharing, torch_backend
+from steelyard.models.generation import nucleus
 from steelyard.models.kv_cache import Prefixes, bytes_per_token, common
 from steelyard.models.torch_backend import ROWS_AT_ONCE
 from tiny import WORDS, ask, open_in_float32, some_texts, write_adapter, write_tiny_model
@@ -412,3 +413,57 @@ def test_an_answer_that_begins_as_it_must_not_is_given_up_and_the_others_are_not
             assert not now.complete
             assert before.text.startswith(now.text)
     assert given_up > 0
+
+
+# ---------------------------------------------------------------- chances, texts on their way
+
+
+def test_the_chance_of_a_token_is_what_reading_it_finds(tiny: Any) -> None:
+    prompts = prompts_of(["card lost fee", "top up"])
+    for answer, prompt in zip(
+        tiny.generate(prompts, Sampling(MAX_TOKENS, chances=3)), prompts, strict=True
+    ):
+        [read] = tiny.read([(prompt, answer.text)])
+        found = [token.log_prob for token in answer.tokens]
+        assert found == pytest.approx(read.log_probs, abs=1e-3)
+        assert [len(token.top) for token in answer.tokens] == [3] * len(found)
+
+
+def test_a_token_that_a_schema_forced_was_certain(tiny: Any) -> None:
+    [answer] = tiny.generate(prompts_of(["card"]), Sampling(60, SCHEMA, chances=1))
+    assert answer.tokens[0].log_prob == 0
+    assert len(answer.tokens) == answer.usage.completion_tokens - answer.complete
+    assert any(token.log_prob < 0 for token in answer.tokens)
+
+
+def test_a_plain_text_is_gone_on_with_as_the_tokenizer_begins_texts(tiny: Any) -> None:
+    [found] = tiny.generate(["card lost"], Sampling(MAX_TOKENS))
+    assert found.usage.prompt_tokens == tiny.count_tokens("card lost") == 2
+    assert found.text != tiny.generate(prompts_of(["card lost"]), Sampling(MAX_TOKENS))[0].text
+    [one] = tiny.generate(["card lost"], Sampling(1, chances=1))
+    [read] = tiny.read([("card lost", one.text)])
+    assert read.greedy
+    assert read.log_probs == pytest.approx([one.tokens[0].log_prob], abs=1e-3)
+
+
+@given(
+    st.lists(st.floats(0.01, 1), min_size=1, max_size=20),
+    st.floats(0.01, 1),
+)
+def test_a_nucleus_is_the_fewest_likeliest_tokens_with_that_share(
+    weights: Any, share: float
+) -> None:
+    chances = torch.tensor(weights) / sum(weights)
+    kept = nucleus(chances, share)
+    inside = kept[kept > 0]
+    assert torch.equal(kept[kept > 0], chances[kept > 0])
+    assert len(inside) == 1 or float(inside.sum() - inside.min()) < share + 1e-6
+    assert float(inside.sum()) >= share - 1e-5
+    assert not (chances[kept == 0] > inside.min()).any()
+
+
+def test_sampling_from_a_small_nucleus_is_greedy(tiny: Any) -> None:
+    prompts = prompts_of(["card lost fee", "top up"])
+    greedy = tiny.generate(prompts, Sampling(MAX_TOKENS))
+    narrow = tiny.generate(prompts, Sampling(MAX_TOKENS, temperature=1.0, seed=1, top_p=1e-6))
+    assert [one.text for one in narrow] == [one.text for one in greedy]

@@ -191,7 +191,7 @@ def test_a_teacher_that_fails_halfway_is_an_error_and_is_asked_for_the_rest_late
 
 
 def builds(workshop: Workshop) -> list[str]:
-    with workshop.database._engine.connect() as connection:
+    with workshop.database.engine.connect() as connection:
         return [key for (key,) in connection.exec_driver_sql("SELECT key FROM build")]
 
 

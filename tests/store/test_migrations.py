@@ -11,8 +11,10 @@ import pytest
 
 from fake_tasks import row
 from steelyard.errors import StoreError
-from steelyard.store import Database, TrialRef
+from steelyard.store import Database, Releases, TrialRef
+from steelyard.store.keys import Keys
 from steelyard.store.migrations import MIGRATIONS
+from steelyard.store.traffic import Traffic
 
 # As version 1 wrote it. Never edited: a user's file looks like this.
 VERSION_1 = """
@@ -26,6 +28,19 @@ CREATE TABLE verdict (id INTEGER PRIMARY KEY, task_name TEXT NOT NULL, task_hash
                       run_key TEXT NOT NULL UNIQUE, body TEXT NOT NULL, created_at TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
+# As version 2 wrote it.
+VERSION_2 = (
+    VERSION_1.replace("PRAGMA user_version = 1;", "")
+    + """
+CREATE TABLE accepted (id INTEGER PRIMARY KEY AUTOINCREMENT, task_name TEXT NOT NULL,
+                       input TEXT NOT NULL, target TEXT NOT NULL, user TEXT NOT NULL,
+                       time TEXT NOT NULL);
+CREATE UNIQUE INDEX accepted_once ON accepted (task_name, user, input);
+CREATE INDEX accepted_user ON accepted (user);
+INSERT INTO accepted VALUES (4, 'small', 'hi', '"yes"', 'ann', '2026-01-01T00:00:00+00:00');
+PRAGMA user_version = 2;
+"""
+)
 ROW_1 = (
     '{"example_id": "e1", "group": "g", "answer": {"value": {"a": 1}, "text": "{\\"a\\": 1}", '
     '"valid": true, "usage": {"prompt_tokens": 5, "cached_tokens": 0, "completion_tokens": 3}, '
@@ -91,6 +106,28 @@ def test_a_new_database_has_the_newest_version_and_the_same_tables(version_1, tm
     Database(version_1).close()
     assert shape(path) == shape(version_1)
     assert shape(path)[0] == len(MIGRATIONS)
+
+
+def test_a_database_of_version_2_keeps_its_accepted_answers(tmp_path):
+    path = tmp_path / "steelyard.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(VERSION_2)
+    connection.close()
+    database = Database(path)
+    [found] = database.accepted("small")
+    assert (found.id, found.input, found.target, found.user) == ("accepted-4", "hi", "yes", "ann")
+    assert database.last_accepted() == 4
+    assert database.accepted("small", up_to=3) == ()
+    assert Releases(database.engine).all() == []
+    assert Keys(database.engine).all() == []
+    database.close()
+
+
+def test_a_file_of_requests_that_is_none_is_said_to_be_none(tmp_path):
+    path = tmp_path / "traffic.db"
+    path.write_text("this is not a database, it is a text of some length\n" * 40)
+    with pytest.raises(StoreError, match=r"traffic\.db.*Move it away; a new one is made"):
+        Traffic(path)
 
 
 def test_a_database_of_a_newer_steelyard_is_refused_and_left_alone(tmp_path):

@@ -9,7 +9,22 @@ import sys
 
 import typer
 
-from steelyard.cli import advise, ask, check, compare, export, knowledge, plan, report, weigh
+from steelyard.cli import (
+    advise,
+    ask,
+    check,
+    compare,
+    export,
+    feedback,
+    keys,
+    knowledge,
+    plan,
+    publish,
+    report,
+    rollback,
+    serve,
+    weigh,
+)
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
@@ -25,11 +40,16 @@ app = typer.Typer(
 app.command("check")(check.command)
 app.command("advise")(advise.command)
 app.command("weigh")(weigh.command)
+app.command("publish")(publish.command)
+app.command("serve")(serve.command)
+app.command("rollback")(rollback.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)
 app.command("plan")(plan.command)
 app.command("compare")(compare.command)
 app.command("export")(export.command)
+app.add_typer(feedback.app, name="feedback")
+app.add_typer(keys.app, name="keys")
 app.add_typer(knowledge.app, name="knowledge")
 
 

@@ -16,7 +16,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -32,6 +31,7 @@ from steelyard.knowledge.ranking import best, fuse
 from steelyard.knowledge.tables import ALWAYS, STILL
 from steelyard.knowledge.vectors import EXACT_PASSAGES, Mask, Vectors, read_vectors
 from steelyard.models import Embedder
+from steelyard.store.sqlite import utc_now
 
 VERSION = 2  # of what a search returns for the same base; part of the fingerprint
 KINDS: tuple[Kind, ...] = ("lexical", "vector", "hybrid")
@@ -54,11 +54,6 @@ SEEN = (
 )
 
 Found = list[tuple[int, float]]  # places and their relevance, best first
-
-
-def utc_now() -> str:
-    """This moment, as ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class SqliteIndex:

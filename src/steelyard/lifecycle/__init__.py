@@ -7,6 +7,8 @@ from steelyard.lifecycle.exporting import Exported, export
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
+from steelyard.lifecycle.publishing import Published, publish, rollback
+from steelyard.lifecycle.releases import Served, find_release, open_release
 from steelyard.lifecycle.reports import Files, find_verdict, json_text, keep_audit, write_report
 from steelyard.lifecycle.weigh import weigh
 
@@ -16,17 +18,23 @@ __all__ = [
     "Exported",
     "Files",
     "Home",
+    "Published",
+    "Served",
     "advise",
     "check",
     "chosen_system",
     "export",
+    "find_release",
     "find_verdict",
     "json_text",
     "keep_audit",
     "learn",
     "newest_verdict",
     "open_home",
+    "open_release",
     "plan",
+    "publish",
+    "rollback",
     "unlearn",
     "weigh",
     "write_report",

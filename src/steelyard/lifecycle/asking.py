@@ -9,7 +9,7 @@ from steelyard.errors import InputError
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.looking import open_lookup
 from steelyard.measure.grading import Grader
-from steelyard.recipes import Workshop, build, select
+from steelyard.recipes import Lookup, Workshop, build, select
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,18 @@ def system_named(task: Task, home: Home, verdict: Json, name: str) -> System:
     Raises:
         InputError: the task gives no such recipe any more.
     """
-    recipe = _recipe(task, verdict, name)
+    recipe = recipe_named(task, verdict, name)
     lookup = open_lookup(task, home, [recipe])
-    workshop = Workshop(
-        home.database,
-        home.artefacts,
-        home.jobs,
-        verdict["seed"],
-        Grader.of(task).grade,
-        lookup,
-    )
-    return build(recipe, task, workshop).system
+    return build(recipe, task, workshop_of(task, home, verdict["seed"], lookup)).system
 
 
-def _recipe(task: Task, verdict: Json, name: str) -> Recipe:
+def workshop_of(task: Task, home: Home, seed: int, lookup: Lookup) -> Workshop:
+    """Where a system of a task is built in a home folder."""
+    grade = Grader.of(task).grade
+    return Workshop(home.database, home.artefacts, home.jobs, seed, grade, lookup)
+
+
+def recipe_named(task: Task, verdict: Json, name: str) -> Recipe:
     """The recipe of that name, if it still is the one that was weighed.
 
     Raises:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steelyard.errors import HomeError
-from steelyard.store import Artefacts, Database
+from steelyard.store import Artefacts, Database, Releases
+from steelyard.store.keys import Keys
 
 DEFAULT_HOME = Path(".steelyard")
 
@@ -24,6 +25,21 @@ class Home:
     closing: ExitStack
 
     @property
+    def releases(self) -> Releases:
+        """What was published here."""
+        return Releases(self.database.engine)
+
+    @property
+    def keys(self) -> Keys:
+        """Who may ask a server of this home."""
+        return Keys(self.database.engine)
+
+    @property
+    def traffic(self) -> Path:
+        """The file of what a server was asked, and said."""
+        return self.path / "traffic.db"
+
+    @property
     def jobs(self) -> Path:
         return self.path / "jobs"
 
@@ -32,32 +48,43 @@ class Home:
         return self.path / "reports"
 
 
+# What a process may do to a home folder that nobody else does at the same time. `None` takes no
+# lock: rows are added and read, which SQLite orders.
+LOCKS = {
+    "work": ("lock", "another steelyard is working in this home folder"),
+    "serve": ("serve.lock", "another steelyard serves this home folder"),
+}
+
+
 @contextmanager
-def open_home(path: Path, *, create: bool = True) -> Iterator[Home]:
+def open_home(path: Path, *, create: bool = True, lock: str | None = "work") -> Iterator[Home]:
     """Open a home folder for one process; it is released, also by a kill, when that ends.
 
     Raises:
-        HomeError: it is not there, cannot be written, or another process is working in it.
+        HomeError: it is not there, cannot be written, or another process has that lock.
     """
     if not create and not (path / "steelyard.db").is_file():
         raise HomeError(f"{path}: no home folder there; weigh a task first, or name it with --home")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "lock").open("a", encoding="utf-8")
-    except OSError as error:
-        raise HomeError(
-            f"{path}: the home folder cannot be written ({error.strerror}); "
-            "expected a folder you may write to. Name another one with --home"
-        ) from error
-    with lock:
+    with ExitStack() as closing:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.mkdir(parents=True, exist_ok=True)
+            if lock is not None:
+                _take(path, *LOCKS[lock], closing)
         except OSError as error:
             raise HomeError(
-                f"{path}: another steelyard is working in this home folder; "
-                "wait for it to end, or name another one with --home"
+                f"{path}: the home folder cannot be written ({error.strerror}); "
+                "expected a folder you may write to. Name another one with --home"
             ) from error
         database = Database(path / "steelyard.db")
-        with ExitStack() as closing:
-            closing.callback(database.close)
-            yield Home(path, database, Artefacts(path / "artefacts"), closing)
+        closing.callback(database.close)
+        yield Home(path, database, Artefacts(path / "artefacts"), closing)
+
+
+def _take(path: Path, name: str, told: str, closing: ExitStack) -> None:
+    file = closing.enter_context((path / name).open("a", encoding="utf-8"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise HomeError(
+            f"{path}: {told}; wait for it to end, or name another one with --home"
+        ) from error

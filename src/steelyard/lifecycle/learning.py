@@ -26,10 +26,10 @@ def learn(
     Raises:
         InputError: the target is no answer to this task.
     """
-    problem = _problem(task, target)
-    if problem is not None:
+    wrong = problem(task, target)
+    if wrong is not None:
         raise InputError(
-            f"{task.name}: the accepted answer {shown(target)} {problem}. Expected an answer as "
+            f"{task.name}: the accepted answer {shown(target)} {wrong}. Expected an answer as "
             "the task's targets are. Correct it."
         )
     home.database.accept(task.name, [Example("", input, target, "", user, time)])
@@ -40,7 +40,8 @@ def unlearn(home: Home, user: str) -> int:
     return home.database.forget_user(user)
 
 
-def _problem(task: Task, target: Json) -> str | None:
+def problem(task: Task, target: Json) -> str | None:
+    """Why a value is no answer to a task, or None."""
     output = task.output
     if output.type == "json":
         wrong = misfit(iter([("it", target)]), output.schema or {})

@@ -12,12 +12,13 @@ from steelyard.core import Recipe, Task, digest
 from steelyard.errors import InputError
 from steelyard.knowledge.ingest import Outcome, Reader, update
 from steelyard.knowledge.reading import Document, Found, read_files
-from steelyard.knowledge.search import SqliteIndex, utc_now
+from steelyard.knowledge.search import SqliteIndex
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
 from steelyard.models import embedder_of, open_embedder
 from steelyard.models.opening import is_fake
 from steelyard.recipes import Lookup
+from steelyard.store.sqlite import utc_now
 from steelyard.tasks.knowledge import read_history
 
 
@@ -45,6 +46,31 @@ def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
         records, _ = _index(task, home, f"{collection(task)}.users", [known.history], _read_records)
         lookup = replace(lookup, records=records)
     return replace(lookup, seconds=_first_seconds(home, lookup, time.perf_counter() - started))
+
+
+def reopen_lookup(task: Task, home: Home, recipe: Recipe, *, accepted: int) -> Lookup:
+    """Where a recipe looks, as it stands: no document is read again.
+
+    Of the accepted answers those up to that number; one that was corrected since is not among them.
+
+    Raises:
+        InputError: what it looks up is not in the home folder.
+    """
+    lookup = Lookup(accepted=home.database.accepted(task.name, accepted))
+    if task.knowledge.documents and recipe.context.passages:
+        lookup = replace(lookup, documents=_reopened(task, home, collection(task)))
+    if task.knowledge.history is not None and recipe.context.history != "none":
+        lookup = replace(lookup, records=_reopened(task, home, f"{collection(task)}.users"))
+    return lookup
+
+
+def _reopened(task: Task, home: Home, name: str) -> SqliteIndex:
+    with open_knowledge(home.path, name, create=False) as base:
+        path = base.path
+    index = SqliteIndex(path, open_embedder(embedder_of(task.models[0])))
+    home.closing.callback(index.close)
+    index.prepare()
+    return index
 
 
 def unseen(lookup: Lookup, task: Task) -> Lookup:

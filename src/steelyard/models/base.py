@@ -6,7 +6,7 @@ A `Backend` answers prompts. Everything above it (recipes, training, serving) sp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -27,18 +27,35 @@ class Message:
 
 Prompt = tuple[Message, ...]
 
+# Told the number of a prompt and its text so far; says whether the rest is not wanted any more.
+Listen = Callable[[int, str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that was written: its text, natural-log probability, and the likeliest instead.
+
+    A token that a schema forced has the log-probability 0.
+    """
+
+    text: str
+    log_prob: float
+    top: tuple[tuple[str, float], ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What a model wrote after a prompt, without its end token.
 
     `complete` is False when the token limit ended it. `error` says why there is no text at all.
+    `tokens` are there where their chances were asked for.
     """
 
     text: str = ""
     complete: bool = True
     usage: Usage = Usage()
     error: str | None = None
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +71,12 @@ class LabelScores:
 class Sampling:
     """How to generate. Temperature 0 is greedy; `schema` constrains the text to that JSON.
 
+    `top_p` samples from the fewest likeliest tokens that have that much probability together.
+    Source: nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751
+
     `begins` names the characters that an answer may begin with: one that begins otherwise may be
-    given up once enough of it is there to be looked at.
+    given up once enough of it is there to be looked at. `chances` asks for the log-probability of
+    every token, and for those of so many that were the likeliest.
     """
 
     max_tokens: int
@@ -63,6 +84,8 @@ class Sampling:
     temperature: float = 0.0
     seed: int = 0
     begins: str = ""
+    chances: int | None = None
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +127,24 @@ class Backend(Protocol):
     @property
     def context_tokens(self) -> int: ...
 
-    def count_tokens(self, prompt: Prompt) -> int:
-        """Tokens of the rendered prompt."""
+    def count_tokens(self, prompt: Prompt | str) -> int:
+        """Tokens of the rendered prompt, or of a plain text."""
         ...
 
     def count_target_tokens(self, text: str) -> int:
         """Tokens of an answer, its end token included."""
         ...
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
-        """One generation per prompt, in order."""
+    def generate(
+        self,
+        prompts: Sequence[Prompt | str],
+        sampling: Sampling,
+        listen: Listen | None = None,
+    ) -> list[Generation]:
+        """One generation per prompt, in order; a plain text is gone on with as it is.
+
+        `listen` hears each text as it grows, and ends it when it says so.
+        """
         ...
 
     def choose_labels(
@@ -190,6 +221,10 @@ class Embedder(Protocol):
         """Shapes: N texts → [N, D]."""
         ...
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens of each text are read."""
+        ...
+
 
 @runtime_checkable
 class TokenEmbedder(Protocol):
@@ -200,9 +235,12 @@ class TokenEmbedder(Protocol):
         ...
 
 
+TOO_LONG_REMEDY = 'shorten the input, or set too_long = "truncate" under [limits]'
+
+
 def too_long(tokens: int, context_tokens: int) -> str:
     """The error of a prompt that does not fit, in the words of every backend."""
     return (
         f"the prompt has {tokens} tokens and the model's context holds {context_tokens}; "
-        'shorten the input, or set too_long = "truncate" under [limits]'
+        f"{TOO_LONG_REMEDY}"
     )

@@ -42,6 +42,9 @@ def check_backend(backend: Backend) -> None:
       log-probability per label, and none is above 0; the label that is chosen is the one of the
       largest, with a prior and without.
     - Constrained text fits its schema.
+    - A listener hears each text as it grows, which changes nothing, and may end it.
+    - Tokens of a `LabelScorer` whose chances are asked for are those that were written, the
+      likeliest first.
 
     Rounding decides between near ties, so a model in bfloat16 may fail the check of samples.
 
@@ -61,8 +64,10 @@ def check_backend(backend: Backend) -> None:
     _check_constrained(backend, prompts)
     _check_choices(backend, prompts)
     _check_too_long(backend, prompts)
+    _check_listening(backend, prompts)
     if isinstance(backend, LabelScorer):
         _check_scores(backend, prompts)
+        _check_chances(backend, prompts)
 
 
 def _prompt(text: str) -> Prompt:
@@ -112,6 +117,42 @@ def _fits(text: str) -> bool:
     except ValueError:
         return False
     return bool(Draft202012Validator(SCHEMA).is_valid(value))
+
+
+def _check_listening(backend: Backend, prompts: list[Prompt]) -> None:
+    sampling = Sampling(MAX_TOKENS)
+    plain = backend.generate(prompts, sampling)
+    heard: list[list[str]] = [[""] for _ in prompts]
+
+    def listen(number: int, text: str) -> bool:
+        before = heard[number][-1]
+        assert text.startswith(before), f"heard {text!r} after {before!r}"
+        heard[number].append(text)
+        return False
+
+    found = backend.generate(prompts, sampling, listen)
+    assert found == plain, f"listening changed {plain} to {found}"
+    for texts, answer in zip(heard, found, strict=True):
+        assert len(texts) > 1 or not answer.text, f"nothing was heard of {answer}"
+        assert answer.text.startswith(texts[-1]), f"heard {texts[-1]!r} of {answer}"
+    cut = backend.generate(prompts, sampling, lambda number, _: number == 0)
+    assert cut[0].usage.completion_tokens <= plain[0].usage.completion_tokens, f"{cut[0]}"
+    assert plain[0].text.startswith(cut[0].text), f"{plain[0]}, ended, became {cut[0]}"
+    assert _texts(cut[1:]) == _texts(plain[1:]), "an answer that is ended spoils the others"
+
+
+def _check_chances(backend: Backend, prompts: list[Prompt]) -> None:
+    plain = _texts(backend.generate(prompts, Sampling(MAX_TOKENS)))
+    found = backend.generate(prompts, Sampling(MAX_TOKENS, chances=2))
+    assert _texts(found) == plain, f"asking for chances changed {plain} to {_texts(found)}"
+    for answer in found:
+        written = answer.usage.completion_tokens - answer.complete
+        assert len(answer.tokens) == written, f"chances of {len(answer.tokens)} tokens: {answer}"
+        for token in answer.tokens:
+            assert token.log_prob <= 1e-6, f"a log-probability above 0: {token}"
+            assert token.top[0] == (token.text, token.log_prob), f"greedy, and not first: {token}"
+            assert len(token.top) == 2, f"asked for 2: {token}"
+            assert token.top[0][1] >= token.top[1][1], f"not the likeliest first: {token}"
 
 
 def _check_choices(backend: Backend, prompts: list[Prompt]) -> None:

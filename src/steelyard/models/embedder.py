@@ -85,6 +85,10 @@ class SentenceEmbedder:
             vectors[rows] = functional.normalize(pooled, dim=1).cpu().numpy()
         return vectors
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Those around a text ([CLS]) included, those beyond the model's context not."""
+        return [len(row) for row in self._ids(texts)] if texts else []
+
     def token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """A vector of length 1 for every token of a text, those around it ([CLS]) included.
 
@@ -99,12 +103,18 @@ class SentenceEmbedder:
                 found[row] = own.numpy()
         return found
 
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        plain = [text.lower() for text in texts] if self._lower else list(texts)
+        ids: list[list[int]] = self._tokenizer(plain, truncation=True, max_length=self.max_tokens)[
+            "input_ids"
+        ]
+        return ids
+
     def _passes(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[int], Tensor]]:
         """Numbers of some texts, how many tokens each has, and the states of those tokens."""
         if not texts:
             return
-        plain = [text.lower() for text in texts] if self._lower else list(texts)
-        ids = self._tokenizer(plain, truncation=True, max_length=self.max_tokens)["input_ids"]
+        ids = self._ids(texts)
         lengths = [len(row) for row in ids]
         full = [row for row, length in enumerate(lengths) if length]
         if sum(lengths) > FEW_TOKENS:

@@ -59,6 +59,13 @@ class UrlEmbedder:
         whole: NDArray[np.float32] = np.concatenate(parts)
         return whole
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """What the server counts is not told for each text: a token for every four characters.
+
+        Source: OpenAI's own rule of thumb for English
+        """
+        return [-(-len(text[:MAX_CHARACTERS]) // 4) for text in texts]
+
     def _body(self, texts: list[str]) -> Json:
         return {"model": self.model, "input": texts, "encoding_format": "float"}
 

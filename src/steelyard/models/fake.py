@@ -28,10 +28,13 @@ from steelyard.models.base import (
     Generation,
     LabelChoice,
     LabelScores,
+    Listen,
+    Message,
     Prompt,
     Reader,
     Reading,
     Sampling,
+    Token,
     too_long,
 )
 
@@ -59,14 +62,26 @@ class FakeBackend:
             raise StoreError(f"{folder}: no adapter there ({error}); weigh it again") from error
         return replace(self, learned=tuple((a, b) for a, b in pairs))
 
-    def count_tokens(self, prompt: Prompt) -> int:
+    def count_tokens(self, prompt: Prompt | str) -> int:
+        if isinstance(prompt, str):
+            return len(prompt.split())
         return sum(len(message.content.split()) for message in prompt)
 
     def count_target_tokens(self, text: str) -> int:
         return len(text.split()) + 1
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
-        return [self._generate(prompt, sampling) for prompt in prompts]
+    def generate(
+        self,
+        prompts: Sequence[Prompt | str],
+        sampling: Sampling,
+        listen: Listen | None = None,
+    ) -> list[Generation]:
+        found = []
+        for number, prompt in enumerate(prompts):
+            whole = (Message("user", prompt),) if isinstance(prompt, str) else prompt
+            written = self._generate(whole, sampling)
+            found.append(written if listen is None else _heard(written, number, listen))
+        return found
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         return [self._score(prompt, labels) for prompt in prompts]
@@ -131,7 +146,8 @@ class FakeBackend:
         words = text.split()
         kept = text if len(words) < sampling.max_tokens else " ".join(words[: sampling.max_tokens])
         usage = Usage(size, 0, len(kept.split()) + 1)
-        return Generation(text=kept, complete=kept == text, usage=usage)
+        tokens = () if sampling.chances is None else _tokens(kept, sampling.chances)
+        return Generation(text=kept, complete=kept == text, usage=usage, tokens=tokens)
 
     def _score(self, prompt: Prompt, labels: Sequence[str]) -> LabelScores:
         self._work()
@@ -169,6 +185,9 @@ class FakeEmbedder:
         unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
         return unit
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(re.findall(r"\w+", text)) for text in texts]
+
     def token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         one = np.eye(DIMENSIONS, dtype=np.float32)
         return [one[[_column(word) for word in sorted(_words(text))]] for text in texts]
@@ -192,6 +211,29 @@ def emptiest(schema: Mapping[str, Json]) -> Json:
         properties = schema.get("properties", {})
         return {name: emptiest(properties.get(name, {})) for name in schema.get("required", [])}
     return {"array": [], "string": "", "boolean": False}.get(kinds[0], 0)
+
+
+def _tokens(text: str, count: int) -> tuple[Token, ...]:
+    """The words of a text as tokens, each as likely as a fair coin, as is nothing at all.
+
+    >>> [(token.text, token.top) for token in _tokens("a b", 1)]
+    [('a', (('a', -0.6931471805599453),)), (' b', ((' b', -0.6931471805599453),))]
+    """
+    half = math.log(0.5)
+    spelt = re.findall(r"\s*\S+", text)
+    return tuple(Token(t, half, ((t, half), ("", half))[:count]) for t in spelt)
+
+
+def _heard(written: Generation, number: int, listen: Listen) -> Generation:
+    """A generation as it grows word by word, up to where the listener has enough."""
+    so_far = ""
+    for place, word in enumerate(re.findall(r"\s*\S+", written.text), start=1):
+        so_far += word
+        if listen(number, so_far):
+            usage = replace(written.usage, completion_tokens=place)
+            tokens = written.tokens[:place]
+            return replace(written, text=so_far, complete=False, usage=usage, tokens=tokens)
+    return written
 
 
 def _shots(prompt: Prompt) -> list[tuple[str, str]]:

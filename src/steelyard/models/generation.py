@@ -27,6 +27,11 @@ from steelyard.models.sharing import Prompts
 REFILL = 0.25  # of the rows must be free before new ones begin: passes over few rows are dear
 
 
+# The log-probability of a token, and the likeliest instead with theirs.
+Chance = tuple[float, list[tuple[int, float]]]
+CERTAIN: Chance = (0.0, [])  # of a token that had to follow
+
+
 @dataclass(slots=True)
 class Answering:
     """An answer on its way: the tokens to be read next, and those written so far."""
@@ -39,16 +44,17 @@ class Answering:
     written: list[int] = field(default_factory=list)
     complete: bool = False
     over: bool = False  # complete, at its limit, or given up
+    chances: list[Chance] = field(default_factory=list)  # of what is written, where asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How answers are written: the end token, the schema if any, and when one is hopeless."""
+    """How answers are written: the end token, the schema if any, and when one is given up."""
 
     sampling: Sampling
     end: int
     constraint: Constraint | None
-    hopeless: Callable[[list[int]], bool]
+    given_up: Callable[[Answering], bool]
 
 
 def write(
@@ -143,6 +149,9 @@ def _go_on(
     while not answer.over:
         token = _pick(answer, logits[right], likeliest[right], manner)
         new = _append(answer, token, manner)
+        if new and manner.sampling.chances is not None:
+            answer.chances += [_chance_of(logits[right], token, manner.sampling.chances)]
+            answer.chances += [CERTAIN] * (len(new) - 1)
         foreseen = 0
         while guess[right : right + 1] and new[foreseen:] and guess[right] == new[foreseen]:
             right, foreseen = right + 1, foreseen + 1
@@ -165,7 +174,31 @@ def _pick(answer: Answering, logits: Tensor, likeliest: int, manner: Manner) -> 
     if greedy:
         return int(logits.argmax())
     chances = torch.softmax(logits.float() / manner.sampling.temperature, dim=-1).cpu()
+    if manner.sampling.top_p < 1:
+        chances = nucleus(chances, manner.sampling.top_p)
     return int(torch.multinomial(chances, 1, generator=answer.chance))
+
+
+def _chance_of(logits: Tensor, token: int, count: int) -> Chance:
+    """How likely a token was, and the `count` likeliest. Shapes: logits [V]."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    best = torch.topk(log_probs, count)
+    top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return float(log_probs[token]), list(top)
+
+
+def nucleus(chances: Tensor, share: float) -> Tensor:
+    """The fewest likeliest tokens that have `share` together; the others get nothing.
+
+    >>> nucleus(torch.tensor([0.2, 0.5, 0.3]), 0.6).tolist()
+    [0.0, 0.5, 0.30000001192092896]
+
+    Shapes: [V] → [V]. Source: Holtzman et al. 2020, arXiv:1904.09751
+    """
+    values, order = chances.sort(descending=True)
+    kept = values.cumsum(0) - values < share
+    kept[0] = True
+    return torch.zeros_like(chances).index_put((order[kept],), values[kept])
 
 
 def _begin(index: int, own: list[int], ids: list[int], manner: Manner) -> Answering:
@@ -178,6 +211,7 @@ def _begin(index: int, own: list[int], ids: list[int], manner: Manner) -> Answer
         answer.matcher = manner.constraint.start()
         forced, limit = _forced(answer.matcher, manner), manner.sampling.max_tokens
         answer.written = forced[:limit]
+        answer.chances = [CERTAIN] * len(answer.written)
         answer.waiting = own + answer.written
         if answer.guesser is not None:
             answer.guesser.extend(answer.written)
@@ -202,7 +236,7 @@ def _append(answer: Answering, token: int, manner: Manner) -> list[int]:
     if answer.guesser is not None:
         answer.guesser.extend(new)
     full = len(answer.written) >= limit
-    answer.over = answer.complete or full or manner.hopeless(answer.written)
+    answer.over = answer.complete or full or manner.given_up(answer)
     return new
 
 

@@ -24,11 +24,18 @@ class Prompts:
     `prefix` is what all begin with, but for at least one token of each. A lone prompt has a copy
     of it in its row instead: one softmax is less work than two. `kept` is what the caller prepared
     for: `cached[i]` counts the tokens of prompt i that stood there or that another prompt of the
-    call had computed.
+    call had computed. `numbers` are those by which the caller knows the prompts.
     """
 
-    def __init__(self, prefixes: Prefixes, ids: list[list[int]], kept: Prefix = NOTHING) -> None:
+    def __init__(
+        self,
+        prefixes: Prefixes,
+        ids: list[list[int]],
+        kept: Prefix = NOTHING,
+        numbers: Sequence[int] = (),
+    ) -> None:
         self.ids = ids
+        self.numbers = numbers or range(len(ids))
         self.prefixes = prefixes
         known = kept.cut(common([ids[0], kept.ids]))
         same = common(ids) if len(ids) > 1 else len(known)

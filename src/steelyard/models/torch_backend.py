@@ -23,10 +23,12 @@ from steelyard.models.base import (
     Generation,
     LabelChoice,
     LabelScores,
+    Listen,
     Prompt,
     Reader,
     Reading,
     Sampling,
+    Token,
     too_long,
 )
 from steelyard.models.constrain import Constraint
@@ -102,8 +104,8 @@ class TorchBackend:
             self.source, self.loaded, name, memory_bytes=self.memory_bytes, folder=folder
         )
 
-    def count_tokens(self, prompt: Prompt) -> int:
-        return len(self.renderer.prompt_ids(prompt))
+    def count_tokens(self, prompt: Prompt | str) -> int:
+        return len(self._begin(prompt))
 
     def count_target_tokens(self, text: str) -> int:
         return len(self.renderer.target_ids(text))
@@ -116,28 +118,47 @@ class TorchBackend:
         with self.speaking():
             self.kept = self.loaded.prefixes.get(ids[0][:shared])
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
-        manner = generation.Manner(
-            sampling,
-            self.renderer.end_token_id,
-            self._constraint(sampling),
-            lambda written: self._is_hopeless(written, sampling),
-        )
+    def generate(
+        self,
+        prompts: Sequence[Prompt | str],
+        sampling: Sampling,
+        listen: Listen | None = None,
+    ) -> list[Generation]:
+        constraint = self._constraint(sampling)
 
         def run(
             shared: Prompts, indices: list[int], at_once: int, found: dict[int, Generation]
         ) -> None:
+            def given_up(answer: generation.Answering) -> bool:
+                enough = listen is not None and listen(
+                    shared.numbers[answer.index], _whole(self.renderer.decode(answer.written))
+                )
+                return enough or self._is_hopeless(answer.written, sampling)
+
             def done(answer: generation.Answering) -> None:
                 tokens = len(answer.written) + answer.complete
                 usage = Usage(len(shared.ids[answer.index]), shared.cached[answer.index], tokens)
                 text = self.renderer.decode(answer.written)
-                found[answer.index] = Generation(text, answer.complete, usage)
+                chances = self._tokens(answer)
+                found[answer.index] = Generation(text, answer.complete, usage, tokens=chances)
 
+            manner = generation.Manner(sampling, self.renderer.end_token_id, constraint, given_up)
             decoder = self.loaded.decoder
             generation.write(decoder, shared, indices, manner, at_once=at_once, done=done)
 
         room = sampling.max_tokens
         return self._run(prompts, run, lambda error: Generation(error=error), room, room)
+
+    def _tokens(self, answer: generation.Answering) -> tuple[Token, ...]:
+        """What was written token by token, where chances were asked for."""
+
+        def spelt(token: int) -> str:
+            return self.renderer.decode([token])
+
+        return tuple(
+            Token(spelt(token), chance, tuple((spelt(other), value) for other, value in top))
+            for token, (chance, top) in zip(answer.written, answer.chances, strict=False)
+        )
 
     def score_labels(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[LabelScores]:
         targets = [self.renderer.target_ids(label) for label in labels]
@@ -226,7 +247,7 @@ class TorchBackend:
 
     def _run(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[Prompt | str],
         run: Callable[[Prompts, list[int], int, dict[int, T]], None],
         failed: Callable[[str], T],
         room: int,
@@ -239,7 +260,7 @@ class TorchBackend:
         `room` is how long an answer may be; `held` is how many tokens are kept for one row
         beside its prompt: all the labels, where they are scored.
         """
-        encoded = [self.renderer.prompt_ids(prompt) for prompt in prompts]
+        encoded = [self._begin(prompt) for prompt in prompts]
         limit = self.context_tokens - room
         results: dict[int, T] = {
             i: failed(too_long(len(ids) + room, self.context_tokens))
@@ -251,7 +272,7 @@ class TorchBackend:
             fitting.sort(key=lambda i: (-len(encoded[i]), i))
             ids = [encoded[i] for i in fitting]
             with self.speaking():
-                shared = Prompts(self.loaded.prefixes, ids, self.kept)
+                shared = Prompts(self.loaded.prefixes, ids, self.kept, fitting)
                 per_row = (shared.own(0) + held) * bytes_per_token(self.loaded.decoder)
                 at_once = max(1, min(ROWS_AT_ONCE, self.memory_bytes // per_row))
                 found: dict[int, T] = {}
@@ -295,6 +316,11 @@ class TorchBackend:
                 vocabulary=self.loaded.decoder.head.out_features,
             )
         return self.loaded.constraints[key]
+
+
+def _whole(text: str) -> str:
+    """The text so far without the beginning of a character that is not all there yet."""
+    return text.rstrip("\ufffd")
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -24,7 +24,15 @@ from jsonschema import Draft202012Validator
 from steelyard.core import Json, ModelSpec, Usage, cut, digest
 from steelyard.errors import ModelError, SpentError, WorkError
 from steelyard.models.account import Account, Kept, Toll
-from steelyard.models.base import Generation, LabelChoice, Prompt, Sampling, too_long
+from steelyard.models.base import (
+    Generation,
+    LabelChoice,
+    Listen,
+    Message,
+    Prompt,
+    Sampling,
+    too_long,
+)
 from steelyard.models.chat_reply import MALFORMED, BadReplyError, Said, checked_usage, read_reply
 from steelyard.models.posting import Endpoint, Manners, StatusError
 from steelyard.models.token_counts import ByLength, ByTokenizer, Counter, size_bytes
@@ -101,16 +109,26 @@ class UrlBackend:
             ["url", self.endpoint.place, self.source, self._counter.name, self.context_tokens]
         )
 
-    def count_tokens(self, prompt: Prompt) -> int:
+    def count_tokens(self, prompt: Prompt | str) -> int:
         """Tokens of the prompt, by its own tokenizer where there is one, and else estimated."""
+        if isinstance(prompt, str):
+            return self._counter.text(prompt)
         return self._counter.prompt(prompt)
 
     def count_target_tokens(self, text: str) -> int:
         """Tokens of an answer, its end token included."""
         return self._counter.text(text)
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
-        """One generation per prompt, in order.
+    def generate(
+        self,
+        prompts: Sequence[Prompt | str],
+        sampling: Sampling,
+        listen: Listen | None = None,
+    ) -> list[Generation]:
+        """One generation per prompt, in order; `listen` hears each text once it is whole.
+
+        A plain text is asked as a message of the user: a chat server goes on with nothing else.
+        The chances of tokens are not asked for.
 
         Raises:
             SpentError: the account has no money left for one of them; the others are kept.
@@ -118,8 +136,15 @@ class UrlBackend:
         more: dict[str, Json] = {"temperature": sampling.temperature, "seed": sampling.seed}
         if sampling.schema is not None:
             more["response_format"] = response_format(sampling.schema)
-        told = self._ask(prompts, sampling.max_tokens, more)
-        return [_generation(one, sampling.schema) for one in told]
+        if sampling.top_p < 1:
+            more["top_p"] = sampling.top_p
+        turns = [(Message("user", p),) if isinstance(p, str) else p for p in prompts]
+        told = self._ask(turns, sampling.max_tokens, more)
+        found = [_generation(one, sampling.schema) for one in told]
+        for number, one in enumerate(found):
+            if listen is not None and one.text:
+                listen(number, one.text)
+        return found
 
     def choose_labels(
         self,

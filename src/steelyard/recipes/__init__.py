@@ -1,7 +1,7 @@
 """Recipes and how they become Systems."""
 
 from steelyard.recipes.allowing import why_not
-from steelyard.recipes.build import Built, build
+from steelyard.recipes.build import Built, build, reopen
 from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
     CONTROLS,
@@ -31,6 +31,7 @@ __all__ = [
     "model_of",
     "parse_sweep",
     "presets",
+    "reopen",
     "select",
     "swept",
     "why_not",

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 
 from steelyard.core import Answer, Json, Output, Passage, Query, Recipe, Source
 from steelyard.knowledge.text import without_marks
-from steelyard.models import Backend, Generation, LabelChoice, LabelScorer, Prompt, Sampling
+from steelyard.models import (
+    Backend,
+    Generation,
+    LabelChoice,
+    LabelScorer,
+    Listen,
+    Prompt,
+    Sampling,
+)
+from steelyard.models.base import TOO_LONG_REMEDY
 from steelyard.recipes.finding import Finder
 from steelyard.recipes.packing import Packed, Packer
 from steelyard.recipes.prompt import Frame, build_prompt
@@ -40,12 +49,15 @@ class LanguageModelSystem:
         """Answer one input of a user at a time; failures come back as `Answer.error`."""
         return self.answer_many([Query(input, user, time)])[0]
 
-    def answer_many(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer several queries together, in their order."""
+    def answer_many(self, queries: Sequence[Query], listen: Listen | None = None) -> list[Answer]:
+        """Answer several queries together, in their order.
+
+        `listen` hears the texts that are generated as they grow, and ends one when it says so.
+        """
         packed = self.pack(queries)
         beyond = [self._beyond(one.prompt) for one in packed]
-        fitting = [one.prompt for one, why in zip(packed, beyond, strict=True) if why is None]
-        written = iter(self._ask(fitting))
+        places = [place for place, why in enumerate(beyond) if why is None]
+        written = iter(self._ask([packed[place].prompt for place in places], places, listen))
         answers = [
             next(written) if why is None else Answer(valid=False, error=why) for why in beyond
         ]
@@ -84,7 +96,7 @@ class LanguageModelSystem:
             return None
         return (
             f"the instruction and the input have {tokens} tokens and the budget is {self.budget}; "
-            'shorten the input, or set too_long = "truncate" under [limits]'
+            f"{TOO_LONG_REMEDY}"
         )
 
     def prepare(self) -> None:
@@ -101,7 +113,9 @@ class LanguageModelSystem:
         [scores] = self.backend.score_labels(prompts, self.frame.output.labels)
         return replace(self, prior=scores.log_probs or None)
 
-    def _ask(self, prompts: Sequence[Prompt]) -> list[Answer]:
+    def _ask(
+        self, prompts: Sequence[Prompt], places: Sequence[int], listen: Listen | None
+    ) -> list[Answer]:
         output = self.frame.output
         if self.recipe.decoding.kind == "labels":
             chosen = self.backend.choose_labels(prompts, output.labels, self.prior)
@@ -109,7 +123,13 @@ class LanguageModelSystem:
         schema = output.schema if self.recipe.decoding.kind == "constrained" else None
         begins = JSON_BEGINS if output.type == "json" else ""
         sampling = Sampling(self.max_tokens, schema, begins=begins)
-        written = self.backend.generate(prompts, sampling)
+        if listen is None:
+            written = self.backend.generate(prompts, sampling)
+        else:
+            hear = listen
+            written = self.backend.generate(
+                prompts, sampling, lambda number, text: hear(places[number], text.strip())
+            )
         return [self._parsed(generation) for generation in written]
 
     def cut(self, text: str, *, before: str = "") -> str:

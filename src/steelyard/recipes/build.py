@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Built:
 
     `note` says what was found where something was searched for, and `reflection` which tokens of
     the task's reflection model that took. `before` is what there was before weights were trained:
-    the plain prompt on the base.
+    the plain prompt on the base. `artefacts` name the weights in the store.
     """
 
     system: System
@@ -41,6 +41,7 @@ class Built:
     note: str | None = None
     reflection: Usage = Usage()
     before: System | None = None
+    artefacts: tuple[str, ...] = ()
 
 
 def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
@@ -67,6 +68,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     answering = prompting(recipe, task, backend, workshop)
     seconds = time.perf_counter() - started
     curve, trained_seconds, before = None, 0.0, None
+    artefacts: tuple[str, ...] = ()
     if recipe.weights.method != "none":
         context = replace(recipe.context, describe_output=True)
         plain = replace(recipe, context=context, weights=Weights())
@@ -74,6 +76,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         job, taught_seconds = training_job(answering, task, workshop)
         folder, curve, trained_seconds = _trained(job, workshop)
         trained_seconds += taught_seconds
+        artefacts = (folder.name,)
         answering = replace(answering, backend=backend.adapted(folder))
     started = time.perf_counter()
     system = finished(answering, task, workshop)
@@ -83,7 +86,31 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     depends = _depends(task, recipe.context, answering.backend, workshop)
     fingerprint = digest([recipe.key, *depends])
     setup = _first_seconds(workshop, fingerprint, seconds) + trained_seconds + found.seconds
-    return Built(system, fingerprint, setup, curve, found.note, found.usage, before)
+    return Built(system, fingerprint, setup, curve, found.note, found.usage, before, artefacts)
+
+
+def reopen(recipe: Recipe, task: Task, workshop: Workshop, artefacts: Sequence[str]) -> Built:
+    """The system of a recipe on weights that are there: nothing is searched for, nothing trained.
+
+    Raises:
+        ModelError: the base model is not there.
+        StoreError: an artefact is gone, or not what was put in.
+    """
+    folders = [workshop.artefacts.get(name) for name in artefacts]
+    if recipe.model in CONTROL_BUILDERS:
+        return build(recipe, task, workshop)
+    if recipe.weights.method == "head":
+        embedder = open_embedder(embedder_of(model_of(task, recipe)))
+        key = head_key(task.train, embedder, workshop.seed)
+        fingerprint = digest([recipe.key, task.hash, key, ANSWERING])
+        system: System = HeadSystem(recipe, load_head(folders[0]), embedder)
+        return Built(system, fingerprint, 0.0, artefacts=tuple(artefacts))
+    backend = opened(model_of(task, recipe), task, workshop)
+    for folder in folders:
+        backend = backend.adapted(folder)
+    system = finished(prompting(recipe, task, backend, workshop), task, workshop)
+    fingerprint = digest([recipe.key, *_depends(task, recipe.context, backend, workshop)])
+    return Built(system, fingerprint, 0.0, artefacts=tuple(artefacts))
 
 
 def finished(system: LanguageModelSystem, task: Task, workshop: Workshop) -> System:
@@ -133,7 +160,8 @@ def _build_head(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
 
     stored, _, seconds = _kept(key, fit, workshop)
     fingerprint = digest([recipe.key, task.hash, key, ANSWERING])
-    return Built(HeadSystem(recipe, load_head(stored), embedder), fingerprint, seconds)
+    system = HeadSystem(recipe, load_head(stored), embedder)
+    return Built(system, fingerprint, seconds, artefacts=(stored.name,))
 
 
 def _depends(task: Task, context: Context, backend: Backend, workshop: Workshop) -> list[Json]:

@@ -2,6 +2,16 @@
 
 from steelyard.store.artefacts import Artefacts
 from steelyard.store.database import Database, TrialRef
+from steelyard.store.releases import ALIASES, Alias, Promotion, Releases
 from steelyard.store.replies import Replies
 
-__all__ = ["Artefacts", "Database", "Replies", "TrialRef"]
+__all__ = [
+    "ALIASES",
+    "Alias",
+    "Artefacts",
+    "Database",
+    "Promotion",
+    "Releases",
+    "Replies",
+    "TrialRef",
+]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from steelyard.core import (
     digest,
 )
 from steelyard.store import migrations
-from steelyard.store.sqlite import open_sqlite
+from steelyard.store.sqlite import open_sqlite, utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self._engine: Engine = open_sqlite(
+        self.engine: Engine = open_sqlite(
             path,
             migrations.MIGRATIONS,
             remedy="Move it away, or name another home folder with --home",
@@ -62,19 +61,19 @@ class Database:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def rows(self, trial: TrialRef) -> dict[str, Row]:
         """The rows a trial has so far, by example id."""
         query = text("SELECT example_id, row FROM answer WHERE trial = :trial")
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             found = connection.execute(query, {"trial": trial.key}).all()
         return {example_id: _row(json.loads(body)) for example_id, body in found}
 
     def add_rows(self, trial: TrialRef, rows: Sequence[Row]) -> None:
         """Write the rows of one batch, all or none; one that failed gives way to another."""
-        head = {**asdict(trial), "key": trial.key, "now": _now()}
-        with self._engine.begin() as connection:
+        head = {**asdict(trial), "key": trial.key, "now": utc_now()}
+        with self.engine.begin() as connection:
             connection.execute(
                 text(
                     "INSERT OR IGNORE INTO trial VALUES "
@@ -101,13 +100,13 @@ class Database:
     def test_looks(self, task_hash: str) -> int:
         """How many distinct systems have been measured on the sealed test split of a task."""
         query = text("SELECT count(*) FROM trial WHERE task_hash = :task AND split = 'test'")
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return int(connection.execute(query, {"task": task_hash}).scalar_one())
 
     def build(self, key: str) -> tuple[str | None, float, Json] | None:
         """Artefact hash, seconds and details of a finished build, or None."""
         query = text("SELECT artefact, seconds, details FROM build WHERE key = :key")
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             found = connection.execute(query, {"key": key}).one_or_none()
         return None if found is None else (found[0], found[1], json.loads(found[2]))
 
@@ -118,9 +117,9 @@ class Database:
             "artefact": artefact,
             "seconds": seconds,
             "details": json.dumps(details),
-            "now": _now(),
+            "now": utc_now(),
         }
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(
                 text(
                     "INSERT OR IGNORE INTO build VALUES (:key, :artefact, :seconds, :details, :now)"
@@ -130,7 +129,7 @@ class Database:
 
     def forget_build(self, key: str) -> None:
         """Drop a build whose artefact turned out to be spoilt, so that it is made again."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(text("DELETE FROM build WHERE key = :key"), {"key": key})
 
     def add_verdict(self, run_key: str, body: Json) -> None:
@@ -140,9 +139,9 @@ class Database:
             "hash": body["task_hash"],
             "run": run_key,
             "body": json.dumps(body, ensure_ascii=False),
-            "now": _now(),
+            "now": utc_now(),
         }
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(text("DELETE FROM verdict WHERE run_key = :run"), row)
             connection.execute(
                 text(
@@ -157,7 +156,7 @@ class Database:
         query = text(
             "SELECT id, task_name, task_hash, created_at, body FROM verdict ORDER BY id DESC"
         )
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             found = connection.execute(query).mappings().all()
         return [{**row, "body": json.loads(row["body"])} for row in found]
 
@@ -170,11 +169,11 @@ class Database:
                 "input": example.input,
                 "target": json.dumps(example.target, ensure_ascii=False),
                 "user": example.user or "",
-                "time": example.time or _now(),
+                "time": example.time or utc_now(),
             }
             for example in examples
         ]
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             for row in rows:
                 connection.execute(
                     text(
@@ -184,13 +183,14 @@ class Database:
                     row,
                 )
 
-    def accepted(self, task_name: str) -> tuple[Example, ...]:
-        """The answers accepted for a task, the first one first."""
+    def accepted(self, task_name: str, up_to: int | None = None) -> tuple[Example, ...]:
+        """The answers accepted for a task, the first one first, up to that number if given."""
         query = text(
-            "SELECT id, input, target, user, time FROM accepted WHERE task_name = :task ORDER BY id"
+            "SELECT id, input, target, user, time FROM accepted "
+            "WHERE task_name = :task AND (:last IS NULL OR id <= :last) ORDER BY id"
         )
-        with self._engine.connect() as connection:
-            found = connection.execute(query, {"task": task_name}).all()
+        with self.engine.connect() as connection:
+            found = connection.execute(query, {"task": task_name, "last": up_to}).all()
         return tuple(
             Example(
                 id=f"accepted-{number}",
@@ -203,9 +203,15 @@ class Database:
             for number, input_text, target, user, time in found
         )
 
+    def last_accepted(self) -> int:
+        """The number of the newest accepted answer there is, in any task."""
+        with self.engine.connect() as connection:
+            query = text("SELECT coalesce(max(id), 0) FROM accepted")
+            return int(connection.execute(query).scalar_one())
+
     def forget_user(self, user: str) -> int:
         """Drop the accepted answers of one user, in all tasks, and say how many there were."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             query = text("DELETE FROM accepted WHERE user = :user AND user != ''")
             return int(connection.execute(query, {"user": user}).rowcount)
 
@@ -229,7 +235,3 @@ def _row(plain: dict[str, Any]) -> Row:
 
 def _source(plain: dict[str, Any]) -> Source:
     return Source(**{**plain, "also": tuple(plain.get("also", ()))})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

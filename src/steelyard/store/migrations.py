@@ -54,4 +54,79 @@ CREATE TABLE accepted (
         "CREATE UNIQUE INDEX accepted_once ON accepted (task_name, user, input)",
         "CREATE INDEX accepted_user ON accepted (user)",
     ),
+    # A release never changes; an alias is what the newest promotion about it says. A key is kept
+    # by its hash alone.
+    statements(
+        """
+CREATE TABLE release (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (name, version)
+)""",
+        """
+CREATE TABLE promotion (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version INTEGER,
+    who TEXT NOT NULL,
+    why TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    time TEXT NOT NULL
+)""",
+        """
+CREATE TABLE api_key (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    hash TEXT NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,
+    requests_per_minute INTEGER,
+    tokens_per_minute INTEGER,
+    created_at TEXT NOT NULL,
+    revoked_at TEXT
+)""",
+    ),
+)
+
+# Of the file of requests and feedback (store/traffic.py).
+TRAFFIC_MIGRATIONS: tuple[Migration, ...] = (
+    statements(
+        """
+CREATE TABLE request (
+    id TEXT PRIMARY KEY,
+    release TEXT NOT NULL,
+    route TEXT NOT NULL,
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    input TEXT,
+    began_at TEXT NOT NULL,
+    answer TEXT,
+    error TEXT,
+    valid INTEGER,
+    prompt_tokens INTEGER,
+    cached_tokens INTEGER,
+    completion_tokens INTEGER,
+    sources INTEGER,
+    milliseconds REAL
+) WITHOUT ROWID""",
+        "CREATE INDEX request_began ON request (began_at)",
+        "CREATE INDEX request_user ON request (user) WHERE user != ''",
+        """
+CREATE TABLE feedback (
+    id TEXT NOT NULL UNIQUE,
+    response TEXT NOT NULL,
+    score REAL,
+    correction TEXT NOT NULL,
+    comment TEXT,
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    decided_by TEXT,
+    decided_at TEXT
+)""",
+        "CREATE INDEX feedback_response ON feedback (response)",
+    ),
 )

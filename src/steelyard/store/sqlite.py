@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def statements(*script: str) -> Migration:
             connection.exec_driver_sql(statement)
 
     return step
+
+
+def utc_now() -> str:
+    """The time as rows have it: ISO 8601, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _version(connection: Connection) -> int:

@@ -1,0 +1,304 @@
+"""What the server adds to an answer: latency at a fixed rate, with everything recorded.
+
+    python bench/serving.py --small          5 seconds of each
+    python bench/serving.py                  60 seconds of each, 200 streams for 10 minutes
+
+The engine is the fake model, which answers in a tenth of a millisecond, so that what a client waits
+is what we add: HTTP, the gate, the queue, the batch, the row in the database. Requests come at
+fixed moments, whatever becomes of those before them, over connections that stay open, and a wait
+is counted from the moment a request was due. The client is a process of its own.
+
+The floor is the same client against a server that says the same bytes and does nothing else, so
+that the client and the loopback can be taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rounds import judged, machine, met, print_lines, save
+from steelyard.lifecycle import publish, weigh
+from steelyard.store.traffic import Traffic
+from steelyard.tasks import load_task
+
+RATE = 500  # requests a second
+CONNECTIONS = 64
+WARM_SECONDS = 2.0
+GOALS_MS = {"p50": 1.0, "p99": 5.0}
+FIRST_BYTE_MS = 5.0
+TASK = """
+name = "bench"
+instruction = "Answer."
+[data]
+files = ["rows.jsonl"]
+input = "text"
+target = "target"
+[output]
+type = "label"
+[models]
+base = ["fake"]
+"""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a client waited, in milliseconds, one figure per request, and what failed."""
+
+    waits: list[float]
+    num_failed: int
+
+    def at(self, share: float) -> float:
+        """The wait that this share of requests did not exceed (the nearest rank)."""
+        ordered = sorted(self.waits)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def make_home(folder: Path) -> Path:
+    """A home folder with one release over the fake model."""
+    rows = [
+        {"text": f"{word} please n{n}", "target": label}
+        for n in range(40)
+        for word, label in (("card", "billing"), ("password", "login"))
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    (folder / "task.toml").write_text(TASK, encoding="utf-8")
+    task = load_task(folder / "task.toml")
+    weigh(task, home=folder / "home", recipes=["few-shot"])
+    publish(task, home=folder / "home", recipe="few-shot")
+    return folder / "home"
+
+
+@contextmanager
+def serving(home: Path, *options: str) -> Iterator[tuple[int, int]]:
+    """`steelyard serve` as a process: its port and its process id."""
+    command = [sys.executable, "-m", "steelyard.cli.main", "serve", "--port", "0", "--json", "-"]
+    with subprocess.Popen(
+        [*command, "--home", str(home), *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        while "\n}" not in said:
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit("the server did not start")
+            said += line
+        try:
+            yield int(json.loads(said)["url"].rpartition(":")[2]), process.pid
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def floor() -> Iterator[int]:
+    """A server that answers every request with the same bytes: its port."""
+    code = (
+        "import asyncio, sys\n"
+        "B = b'x' * 700\n"
+        "R = b'HTTP/1.1 200 OK\\r\\nContent-Length: 700\\r\\n\\r\\n' + B\n"
+        "async def one(reader, writer):\n"
+        "    while head := await reader.readuntil(b'\\r\\n\\r\\n'):\n"
+        "        size = int(head.lower().split(b'content-length:')[1].split(b'\\r')[0])\n"
+        "        await reader.readexactly(size)\n"
+        "        writer.write(R)\n"
+        "async def main():\n"
+        "    server = await asyncio.start_server(one, '127.0.0.1', 0)\n"
+        "    print(server.sockets[0].getsockname()[1], flush=True)\n"
+        "    await server.serve_forever()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def request(number: int, *, stream: bool = False) -> bytes:
+    """One chat request, whole."""
+    message = {"role": "user", "content": f"card please, it is number {number}"}
+    body = json.dumps({"model": "bench", "messages": [message], "stream": stream}).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def load(port: int, rate: float, seconds: float) -> Loaded:
+    """Requests at fixed moments over `CONNECTIONS` connections."""
+    waits: list[float] = []
+    failed = 0
+    free: asyncio.Queue[Any] = asyncio.Queue()
+    for _ in range(CONNECTIONS):
+        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
+    began = time.perf_counter() + 0.1
+
+    async def one(number: int, due: float) -> None:
+        nonlocal failed
+        reader, writer = await free.get()
+        writer.write(request(number))
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
+        await reader.readexactly(size)
+        waits.append(1000 * (time.perf_counter() - due))
+        failed += b" 200 " not in head.split(b"\r\n")[0]
+        free.put_nowait((reader, writer))
+
+    tasks = set()
+    for number in range(int(rate * seconds)):
+        due = began + number / rate
+        if (pause := due - time.perf_counter()) > 0:
+            await asyncio.sleep(pause)
+        task = asyncio.create_task(one(number, due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    while not free.empty():
+        free.get_nowait()[1].close()
+    return Loaded(waits, failed)
+
+
+async def streams(port: int, together: int, seconds: float) -> Loaded:
+    """So many streams at once, one after the other on each connection: waits for the first byte
+    of text."""
+    waits: list[float] = []
+    failed, until = 0, time.perf_counter() + seconds
+
+    async def one(place: int) -> None:
+        nonlocal failed
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        number = place
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            writer.write(request(number, stream=True))
+            await reader.readuntil(b'"content"')
+            waits.append(1000 * (time.perf_counter() - began))
+            rest = await reader.readuntil(b"0\r\n\r\n")
+            failed += b"[DONE]" not in rest
+            number += together
+        writer.close()
+
+    await asyncio.gather(*(one(place) for place in range(together)))
+    return Loaded(waits, failed)
+
+
+def resident_mb(pid: int) -> float:
+    """What a process holds in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    [line] = [line for line in lines if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+def in_child(what: str, *arguments: str) -> Loaded:
+    """A load from a process of its own, so that it shares no lock with anything measured."""
+    command = [sys.executable, __file__, "--client", what, *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Loaded(**json.loads(found.stdout))
+
+
+def measure(seconds: float, together: int, stream_seconds: float) -> list[dict[str, Any]]:
+    """All figures: latency with and without recording, first bytes, memory."""
+    records = []
+    with tempfile.TemporaryDirectory() as name:
+        home = make_home(Path(name))
+        with floor() as port:
+            bare = in_child("load", str(port), str(RATE), str(seconds))
+        lines = [["", "requests", "failed", "p50 ms", "p99 ms", "goal"]]
+        lines.append(_line("the floor", bare, ""))
+        for record in ("all", "none"):
+            with serving(home, "--record", record) as (port, pid):
+                in_child("load", str(port), str(RATE), str(WARM_SECONDS))
+                before = resident_mb(pid)
+                found = in_child("load", str(port), str(RATE), str(seconds))
+                after = resident_mb(pid)
+            row = {"record": record, "p50": found.at(0.5), "p99": found.at(0.99)}
+            row |= {"failed": found.num_failed, "memory_mb": [before, after]}
+            row |= {
+                f"goal_{key}": judged(goal - found.at(float(key[1:]) / 100), 0.0)
+                for key, goal in GOALS_MS.items()
+            }
+            records.append(row)
+            said = ", ".join(
+                f"{key} ≤ {goal:g}: {met(row[f'goal_{key}'])}" for key, goal in GOALS_MS.items()
+            )
+            lines.append(_line(f"recording {record}, {after:.0f} MB", found, said))
+        recorded = _recorded(home)
+        print_lines(f"{RATE} requests/s for {seconds:g} s, recording on", lines)
+        print(f"\n{recorded:,} rows recorded.")
+        records.append(_streams(home, together, stream_seconds))
+    return records
+
+
+def _streams(home: Path, together: int, seconds: float) -> dict[str, Any]:
+    with serving(home) as (port, pid):
+        alone = in_child("streams", str(port), "1", "2")
+        memory = [resident_mb(pid)]
+        for _ in range(4):
+            found = in_child("streams", str(port), str(together), str(seconds / 4))
+            memory.append(resident_mb(pid))
+    said = f"p50 ≤ {FIRST_BYTE_MS:g}: {'met' if alone.at(0.5) <= FIRST_BYTE_MS else 'not met'}"
+    lines = [["first text of a stream", "streams", "failed", "p50 ms", "p99 ms", "goal"]]
+    lines.append(_line("one at a time", alone, said))
+    lines.append(_line(f"{together} at once", found, ""))
+    print_lines(f"{together} streams at once for {seconds:g} s", lines)
+    print(f"\nMemory: {', '.join(f'{value:.0f}' for value in memory)} MB.")
+    return {"together": together, "alone_p50": alone.at(0.5), "memory_mb": memory}
+
+
+def _line(name: str, found: Loaded, goal: str) -> list[str]:
+    figures = [f"{found.at(0.5):.2f}", f"{found.at(0.99):.2f}"]
+    return [name, f"{len(found.waits):,}", str(found.num_failed), *figures, goal]
+
+
+def _recorded(home: Path) -> int:
+    traffic = Traffic(home / "traffic.db")
+    try:
+        return traffic.count()
+    finally:
+        traffic.close()
+
+
+def client(what: str, port: int, *numbers: float) -> None:
+    """The process that asks: what it waited, as JSON."""
+    if what == "load":
+        found = asyncio.run(load(port, numbers[0], numbers[1]))
+    else:
+        found = asyncio.run(streams(port, int(numbers[0]), numbers[1]))
+    print(json.dumps({"waits": found.waits, "num_failed": found.num_failed}))
+
+
+def main() -> None:
+    """Measure, print, perhaps save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--client", nargs="+", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.client:
+        what, port, *numbers = asked.client
+        client(what, int(port), *map(float, numbers))
+        return
+    print(machine())
+    seconds = (5.0, 50, 8.0) if asked.small else (60.0, 200, 600.0)
+    save(asked.json, measure(*seconds))
+
+
+if __name__ == "__main__":
+    main()

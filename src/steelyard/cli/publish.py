@@ -1,0 +1,63 @@
+"""`steelyard publish`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from steelyard.cli.options import (
+    HOME,
+    HomePath,
+    JsonPath,
+    TargetColumn,
+    TaskPath,
+    check_writable,
+    open_task,
+    write_json,
+)
+from steelyard.cli.printing import open_console
+from steelyard.lifecycle import publish
+from steelyard.store import Alias
+from steelyard.store.plain import plain
+
+
+def command(  # noqa: PLR0913, PLR0917  its options are the command line
+    path: TaskPath,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="The task's own name otherwise.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another recipe than the chosen one.")
+    ] = None,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="Leave the champion in its place.")
+    ] = False,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="For the promotion log.")] = "",
+    target: TargetColumn = None,
+    home: HomePath = HOME,
+    json: JsonPath = None,
+) -> None:
+    """Keep the chosen system under a name, once it answers as it was measured."""
+    check_writable(json)
+    task = open_task(path, target)
+    alias: Alias = "challenger" if challenger else "champion"
+    published = publish(task, home=home, name=name, recipe=recipe, alias=alias, why=why)
+    release, parity = published.release, published.release.parity
+    console = open_console(json)
+    known = " was published before, and" if published.known else ""
+    console.print(Text(f"{release.id}{known} is the {alias} of {release.name}: {release.recipe}"))
+    console.print(
+        Text(
+            f"Through what serves it, it scores {parity['score_served']:.3f} on "
+            f"{parity['num_examples']} rows of dev, and {parity['score']:.3f} when it was weighed; "
+            f"{len(parity['differing'])} answers differ."
+        ),
+        soft_wrap=True,
+    )
+    for row in parity["differing"]:
+        said = f"· {row['id']}: weighed {row['weighed']!r}, served {row['served']!r}"
+        console.print(Text(said, style="dim"), soft_wrap=True)
+    console.print(Text(f"Serve it: steelyard serve {release.name}", style="dim"))
+    write_json(json, {**plain(release), "id": release.id, "alias": alias})

@@ -1,0 +1,1 @@
+"""HTTP: OpenAI-compatible routes over releases and base models, feedback, metrics."""

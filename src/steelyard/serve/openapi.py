@@ -1,0 +1,77 @@
+"""The description of the API, as OpenAPI 3.1, from the table of routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from steelyard.core import Json
+from steelyard.serve.routing import Route
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+STATUSES = (400, 401, 403, 404, 405, 408, 413, 429, 431, 500, 503, 504, 507)
+
+
+def describe(routes: Sequence[Route], version: str) -> dict[str, Json]:
+    """The description of these routes."""
+    bodies = [route.body for route in routes if route.body is not None]
+    _, definitions = models_json_schema(
+        [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    schemas = {**definitions.get("$defs", {}), "Error": ERROR}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Steelyard", "version": version},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"key": []}, {}],
+    }
+
+
+def _operation(route: Route) -> dict[str, Json]:
+    said = "text/plain" if route.path == "/metrics" else "application/json"
+    content: dict[str, Json] = {said: {}}
+    if route.body is not None and "stream" in route.body.model_fields:
+        content["text/event-stream"] = {}
+    failed = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    responses: dict[str, Json] = {"200": {"description": "Done.", "content": content}}
+    for status in STATUSES:
+        responses[str(status)] = {"description": "Refused or failed.", "content": failed}
+    operation: dict[str, Json] = {"summary": route.summary, "responses": responses}
+    names = re.findall(r"\{(\w+)\}", route.path)
+    if names:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in names
+        ]
+    if route.body is not None:
+        schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return operation
