@@ -25,7 +25,7 @@ PARAMETERS = [
 def test_the_commands_are_those_of_the_design_that_are_built():
     assert {"ask", "check", "compare", "report", "weigh", "knowledge"} <= set(GROUP.commands)
     verbs = {"check", "advise", "weigh", "publish", "serve", "refresh", "report", "plan", "ask"}
-    assert set(GROUP.commands) <= verbs | {"compare", "export", "knowledge"}
+    assert set(GROUP.commands) <= verbs | {"compare", "export", "knowledge", "pretrain"}
     assert {f"knowledge {verb}" for verb in ("add", "remove", "list", "search")} <= set(COMMANDS)
 
 

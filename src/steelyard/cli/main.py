@@ -9,7 +9,18 @@ import sys
 
 import typer
 
-from steelyard.cli import advise, ask, check, compare, export, knowledge, plan, report, weigh
+from steelyard.cli import (
+    advise,
+    ask,
+    check,
+    compare,
+    export,
+    knowledge,
+    plan,
+    pretrain,
+    report,
+    weigh,
+)
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
@@ -28,6 +39,7 @@ app.command("weigh")(weigh.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)
 app.command("plan")(plan.command)
+app.command("pretrain")(pretrain.command)
 app.command("compare")(compare.command)
 app.command("export")(export.command)
 app.add_typer(knowledge.app, name="knowledge")
