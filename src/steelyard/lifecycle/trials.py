@@ -90,7 +90,7 @@ class Trials:
             setup_seconds=built.setup_seconds,
             curve=built.curve,
             note=built.note,
-            reflection_usd=self._reflection_price.of(built.reflection, 0.0),
+            asked_usd=self._asked_usd(built),
         )
 
     def advance(self, weighed: Weighed, examples: Sequence[Example], *, alone: int) -> Weighed:
@@ -220,10 +220,14 @@ class Trials:
         own = recipe.model == recipe.name or recipe.weights.method == "head"
         return not own and model_of(self.task, recipe).url is not None
 
-    @property
-    def _reflection_price(self) -> Price:
-        """Of its tokens; the time that it took is in the set-up's seconds."""
-        return Price(0.0, self.task.search.reflection)
+    def _asked_usd(self, built: Built) -> float:
+        """Of the tokens that other models wrote; the time they took is in the set-up's seconds."""
+        task = self.task
+        asked = (
+            (task.search.reflection, built.reflection),
+            (task.knowledge.paraphrase, built.paraphrasing),
+        )
+        return sum(Price(0.0, spec).of(usage, 0.0) for spec, usage in asked)
 
     def _deadline(self, split: Split) -> float | None:
         """When work on a split must stop; the sealed test, once opened, is always finished."""

@@ -36,7 +36,7 @@ from steelyard.training.sharding import gathered, spread
 
 EVALUATIONS_PER_EPOCH = 2
 FLOOR = 0.1  # of the peak learning rate, at the end
-BETTER = 1e-3  # a held-out loss must fall by this share to count as better
+BETTER = 1e-3  # by this share a held-out loss must fall to count as better
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def train(
             point = _evaluate(learner, lesson, state, per_epoch, ranks)
             loss = point["held_out_loss"]
             log(Progress(step, num_steps, step / per_epoch, point["train_loss"], loss))
-            if loss is None or loss < state.best_loss * (1 - BETTER):
+            if loss is None or loss < state.best_loss * (1 - pace.better):
                 state.best_loss = state.best_loss if loss is None else loss
                 state.best_step, best = step, learner.tensors()
             waited = (step - (state.best_step or 0)) / per_epoch
@@ -134,7 +134,7 @@ def train(
 def usual_pace(weights: Weights, per_epoch: int) -> Pace:
     """All epochs, with a look at how far it is twice in each."""
     every = max(1, per_epoch // EVALUATIONS_PER_EPOCH)
-    return Pace(per_epoch * weights.epochs, every, FLOOR)
+    return Pace(per_epoch * weights.epochs, every, FLOOR, BETTER)
 
 
 def _evaluate(

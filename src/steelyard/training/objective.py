@@ -47,12 +47,14 @@ class Objective(Protocol[Row]):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many steps there are, after how many of them one looks how far it is, and to which share
-    of its peak the learning rate falls."""
+    """How many steps there are, after how many of them one looks how far it is, to which share of
+    its peak the learning rate falls, and by which share a held-out loss must fall to count as
+    better."""
 
     num_steps: int
     every: int
     floor: float
+    better: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,9 +71,10 @@ def train(folder: Path, result: Path, log: Callable[[Progress], None]) -> Json:
     learning = Fresh(loaded.decoder, ALONE)
     batches.fit_memory(loaded.decoder, [*rows, *held_out], job.memory_gb)
     looked_at = _some(held_out, course)
+    pace = Pace(course.num_steps, course.every, choices.FLOOR, choices.BETTER)
     state = loop.train(
         learning,
-        Lesson(Examples(), rows, looked_at, Pace(course.num_steps, course.every, choices.FLOOR)),
+        Lesson(Examples(), rows, looked_at, pace),
         weights=_weights(course),
         seed=job.seed,
         folder=folder / "checkpoints",

@@ -21,6 +21,7 @@ SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 65_536
 TOKENS_PER_WEIGHT = 1.0
 MOST_EPOCHS = 8
 FEWEST_STEPS = 20
+TOKENS_PER_ROOT = 1.5  # of a step, by the root of all tokens
 LOOKS = 10  # at the held-out documents
 MINUTES_A_LOOK = 10.0  # at most: a look is a checkpoint too
 LOOKING_SHARE = 0.05  # of the time
@@ -28,6 +29,7 @@ FORWARD_SHARE = 1 / 3  # of a step's time is the way forward
 FEWEST_LOOKED_AT = 8  # blocks
 WARMUP_SHARE = 0.05
 FLOOR = 0.0
+BETTER = 0.0  # any fall of the held-out loss counts: nothing is stopped for it
 MATRIX_RATE = 0.02
 REST_RATE = 3e-3
 
@@ -125,7 +127,7 @@ class Course:
                 "weights", f"{shape.weights:,}", "all of these, embeddings shared with the head"
             ),
             Choice("block", f"{BLOCK_TOKENS} tokens", ours),
-            Choice("batch", f"{batch:,} tokens", f"4 √tokens of the run; {ours}"),
+            Choice("batch", f"{batch:,} tokens", f"{TOKENS_PER_ROOT:g} √tokens of the run; {ours}"),
             Choice("steps", f"{self.num_steps:,} ({self.epochs:.2f} epochs)", steps),
             Choice("matrices", f"Muon, {MATRIX_RATE:g}", "Jordan et al. 2024"),
             Choice("rest", f"AdamW, {REST_RATE:g}", ours),
@@ -146,12 +148,12 @@ def vocabulary_of(num_bytes: int) -> int:
 
 
 def batch_rows_of(num_tokens: float) -> int:
-    """Blocks a step: 4 √tokens of the whole run, in a power of two of blocks.
+    """Blocks a step: 1.5 √tokens of the whole run, in a power of two of blocks.
 
-    >>> batch_rows_of(1e6), batch_rows_of(1e4), batch_rows_of(1e9)
-    (8, 1, 256)
+    >>> batch_rows_of(2e6), batch_rows_of(1e4), batch_rows_of(1e9)
+    (4, 1, 128)
     """
-    blocks = 4 * math.sqrt(max(1.0, num_tokens)) / BLOCK_TOKENS
+    blocks = TOKENS_PER_ROOT * math.sqrt(max(1.0, num_tokens)) / BLOCK_TOKENS
     return 1 << max(0, round(math.log2(blocks)))
 
 
