@@ -630,8 +630,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
-    """One line of the league table. Tokens are means per example; `key` is the recipe's.
-    `num_labels` are the training rows that it is built from.
+    """One line of the league table. Tokens are means per example; `key` is the recipe's, and `toml`
+    the file that says the same recipe again (empty for a control without a model). `num_labels`
+    are the training rows that it is built from.
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
     first of which is the one in this table; empty unless several were asked for. `guards` says of
@@ -662,6 +663,7 @@ class RecipeReport:
     key: str = ""
     seed_scores: tuple[float, ...] = ()
     guards: Json = None
+    toml: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,14 @@ from steelyard.lifecycle.exporting import Exported, export
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
-from steelyard.lifecycle.reports import Files, find_verdict, json_text, keep_audit, write_report
+from steelyard.lifecycle.reports import (
+    Files,
+    find_verdict,
+    json_text,
+    keep_audit,
+    recipe_file,
+    write_report,
+)
 from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "newest_verdict",
     "open_home",
     "plan",
+    "recipe_file",
     "unlearn",
     "weigh",
     "write_report",

@@ -32,6 +32,7 @@ from steelyard.recipes import (
     build,
     is_one_of,
     model_of,
+    recipe_toml,
     why_not,
 )
 from steelyard.store import TrialRef
@@ -160,7 +161,9 @@ class Trials:
 
     def report(self, weighed: Weighed) -> RecipeReport:
         """A recipe's line of the league table."""
-        return report(weighed, self.grader, self.task, confidence=CONFIDENCE, seed=self.seed)
+        line = report(weighed, self.grader, self.task, confidence=CONFIDENCE, seed=self.seed)
+        recipe = weighed.recipe
+        return line if recipe.model == recipe.name else replace(line, toml=recipe_toml(recipe))
 
     def _build(self, recipe: Recipe, spare_seconds: float = 0.0) -> Built:
         if recipe in self.built:

@@ -87,7 +87,9 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     stages = job.weights.learn
     folders = {stage: folder / f"{number}-{stage}" for number, stage in enumerate(stages)}
     # All of them before the first step: teacher and replay are the base as it is now.
-    prepared = {stage: lessons.prepare(job, stage, backend, folders[stage]) for stage in stages}
+    prepared = ranks.after_the_first(
+        lambda: {stage: lessons.prepare(job, stage, backend, folders[stage]) for stage in stages}
+    )
     learning = learner.begin(backend.loaded.decoder, job.weights, seed=job.seed, ranks=ranks)
     curves = []
     for stage, (lesson, counts) in prepared.items():
