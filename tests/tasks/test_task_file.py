@@ -449,6 +449,19 @@ def test_variants_of_the_instruction_and_a_search_arrive(task_file: TaskFile) ->
     assert task.hash == plain.hash
 
 
+def test_a_writer_of_paraphrases_is_one_of_the_models_and_no_part_of_the_hash(
+    task_file: TaskFile,
+) -> None:
+    known = '\n[knowledge]\ndocuments = ["tickets.jsonl"]\n'
+    plain = load_task(task_file((LABEL, LABEL + known)))
+    asked = known + 'paraphrase = "big"\ncopies = 5\n'
+    task = load_task(task_file((LABEL, LABEL + asked + BIG)))
+    assert task.knowledge.paraphrase == ModelSpec("big", "big-1", url="http://localhost:1/v1")
+    assert (task.knowledge.copies, plain.knowledge.copies) == (5, 3)
+    assert plain.knowledge.paraphrase is None
+    assert (task.notes, task.hash) == (plain.notes, plain.hash)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -475,6 +488,25 @@ def test_variants_of_the_instruction_and_a_search_arrive(task_file: TaskFile) ->
             'task.toml:12: [search] reflection is "bog", and there is no table [models.bog]. '
             "Expected the name of one, as the instruction is rewritten by a model behind a URL. "
             'Add it. Did you mean "big"?',
+        ),
+        (
+            LABEL,
+            LABEL + '\n[knowledge]\ndocuments = ["tickets.jsonl"]\nparaphrase = "bog"\n' + BIG,
+            'task.toml:13: [knowledge] paraphrase is "bog", and there is no table [models.bog]. '
+            "Expected the name of one, as documents are rewritten by a model behind a URL. "
+            'Add it. Did you mean "big"?',
+        ),
+        (
+            LABEL,
+            LABEL + '\n[knowledge]\ndocuments = ["tickets.jsonl"]\ncopies = 2\n',
+            "task.toml:13: [knowledge] copies counts paraphrases, and nobody writes them. Expected "
+            'the name of a [models.NAME] table too. Add a line such as paraphrase = "big".',
+        ),
+        (
+            LABEL,
+            LABEL + '\n[knowledge]\nparaphrase = "big"\n' + BIG,
+            "task.toml:12: [knowledge] paraphrase is about documents, and there are none. "
+            "Add documents.",
         ),
     ],
 )

@@ -100,6 +100,8 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
     if task.search.reflection is not None and any(r.context.reflection for r in chosen):
         check_reflection()
         check_model(task.search.reflection)
+    if task.knowledge.paraphrase is not None and any(r.weights.paraphrases for r in chosen):
+        check_model(task.knowledge.paraphrase)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()
     if built_on is not None:
@@ -312,8 +314,8 @@ def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
 
 def _account(task: Task, home: Home) -> Account:
     """What may still be paid to models behind URLs, of which a part is for the sealed test."""
-    models = (*task.models, *([task.search.reflection] if task.search.reflection else []))
-    if all(model.url is None for model in models):
+    models = (*task.models, task.search.reflection, task.knowledge.paraphrase)
+    if all(model is None or model.url is None for model in models):
         return Account()
     replies = Replies(home.path / "replies.db", task.name)
     home.closing.callback(replies.close)

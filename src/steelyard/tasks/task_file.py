@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -156,8 +156,8 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         raise output.error(
             "schema", f'is for type = "json", and the type is "{output_type}". Remove one of them.'
         )
-    models, reflection, notes = _models(top.table("models"), search)
-    asked = models if reflection is None else (*models, reflection)
+    asked = {"reflection": search, "paraphrase": knowledge}
+    models, writers, notes = _models(top.table("models"), asked)
     tolerance = score.number("tolerance", high=1.0)
     hourly = top.table("models").number("usd_per_machine_hour")
     return TaskSpec(
@@ -172,11 +172,14 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         tolerance=0.02 if tolerance is None else tolerance,
         models=models,
         usd_per_machine_hour=0.10 if hourly is None else hourly,
-        limits=_limits(limits, asked),
-        knowledge=parse_knowledge(knowledge, output_type, has_users="user" in data.values),
+        limits=_limits(limits, (*models, *writers.values())),
+        knowledge=replace(
+            parse_knowledge(knowledge, output_type, has_users="user" in data.values),
+            paraphrase=writers.get("paraphrase"),
+        ),
         knowledge_table=knowledge,
         instructions=_variants(top, instruction),
-        search=Search(search.switch("examples"), reflection),
+        search=Search(search.switch("examples"), writers.get("reflection")),
         retention=tuple(
             score.file_at("retention", name)
             for name in score.strings("retention", '["arc_easy.jsonl"]') or ()
@@ -281,10 +284,13 @@ def _variants(top: Table, instruction: str) -> tuple[str, ...]:
     return variants
 
 
+_WRITTEN = {"reflection": "the instruction is rewritten", "paraphrase": "documents are rewritten"}
+
+
 def _models(
-    models: Table, search: Table
-) -> tuple[tuple[ModelSpec, ...], ModelSpec | None, tuple[str, ...]]:
-    """The models to weigh, and the one that reflects on their answers."""
+    models: Table, asked: dict[str, Table]
+) -> tuple[tuple[ModelSpec, ...], dict[str, ModelSpec], tuple[str, ...]]:
+    """The models to weigh, and those that `asked` names in other tables for what they write."""
     tables = {
         key: models.table(key)
         for key, value in models.values.items()
@@ -293,22 +299,28 @@ def _models(
     models.known_only((*_KEYS["models"], *tables), _KEYS)
     remote = {name: _remote(table) for name, table in tables.items()}
     base = models.strings("base", '["default"]') or ("default",)
-    reflection = search.string("reflection", "the name of a [models.NAME] table")
-    if reflection is not None and reflection not in remote:
-        raise search.error(
-            "reflection",
-            f"is {shown(reflection)}, and there is no table [models.{reflection}]. Expected the "
-            "name of one, as the instruction is rewritten by a model behind a URL. Add it."
-            + nearest(reflection, remote),
-        )
+    writers: dict[str, ModelSpec] = {}
+    for key, table in asked.items():
+        writer = table.string(key, "the name of a [models.NAME] table")
+        if writer is None:
+            continue
+        if writer not in remote:
+            raise table.error(
+                key,
+                f"is {shown(writer)}, and there is no table [models.{writer}]. Expected the "
+                f"name of one, as {_WRITTEN[key]} by a model behind a URL. Add it."
+                + nearest(writer, remote),
+            )
+        writers[key] = remote[writer]
+    named = {*base, *(spec.name for spec in writers.values())}
     notes = tuple(
         f"[models.{name}] is not in [models] base, so it is not weighed."
         for name in remote
-        if name not in base and name != reflection
+        if name not in named
     )
     local = models.file.parent
     specs = tuple(remote.get(n) or ModelSpec(n, _source(local, n)) for n in base)
-    return specs, None if reflection is None else remote[reflection], notes
+    return specs, writers, notes
 
 
 def _source(folder: Path, name: str) -> str:
