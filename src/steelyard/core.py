@@ -92,6 +92,7 @@ class ModelSpec:
     The fields from `url` on are those of a model behind a URL, of which `source` is the name there.
     Units: prices are US dollars for a million tokens, `timeout_s` is seconds for a whole answer,
     `concurrency` is requests under way at once. `tokenizer` is a folder with the model's own.
+    `engine` says what runs a model that is here.
     """
 
     name: str
@@ -106,6 +107,7 @@ class ModelSpec:
     timeout_s: float = 300.0  # a long answer of a large model takes minutes. Source: ours
     tokenizer: str | None = None
     plain_http: bool = False
+    engine: Literal["torch", "llama.cpp"] = "torch"
 
     def usd(self, usage: Usage) -> float | None:
         """US dollars for tokens; None where they have no price.

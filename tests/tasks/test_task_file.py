@@ -148,7 +148,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             LABEL + '\n[models.big]\nurl = "http://h"\nkey = "x"',
             'task.toml:13: [models.big] key "key" is not known. Known: url, model, key_env, '
             "usd_per_1m_input, usd_per_1m_cached, usd_per_1m_output, context_tokens, concurrency, "
-            "timeout_s, tokenizer, plain_http. "
+            "timeout_s, tokenizer, plain_http, engine. "
             'Did you mean "key_env"?',
         ),
         (
@@ -404,6 +404,18 @@ def test_money_can_only_be_bounded_where_there_are_prices(task_file: TaskFile) -
 def test_a_model_by_url_holds_and_is_asked_at_least_one(task_file: TaskFile, key: str) -> None:
     said = message(task_file(add=f'[models.big]\nurl = "http://h"\n{key} = 0\n'))
     assert f"[models.big] {key} is 0. Expected a whole number of at least 1" in said
+
+
+def test_a_model_that_is_here_may_name_what_runs_it(task_file: TaskFile) -> None:
+    small = '[models]\nbase = ["small"]\n\n[models.small]\nengine = "llama.cpp"\n'
+    task = load_task(task_file(add=f'{small}model = "m.gguf"\ncontext_tokens = 512\n'))
+    source = str(Path.cwd() / "m.gguf")
+    expected = ModelSpec("small", source, context_tokens=512, concurrency=1, engine="llama.cpp")
+    assert task.models == (expected,)
+    said = message(task_file(add=f'{small}url = "http://h"\n'))
+    assert "[models.small] url is of a model behind a URL, and engine says that this" in said
+    said = message(task_file(add=small.replace("llama.cpp", "vllm")))
+    assert 'engine "vllm" is not known. Known: torch, llama.cpp' in said
 
 
 def test_a_key_pasted_into_key_env_is_not_repeated(task_file: TaskFile) -> None:

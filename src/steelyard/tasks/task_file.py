@@ -64,8 +64,10 @@ _KEYS: dict[str, tuple[str, ...]] = {
 _MODEL_KEYS = (
     *("url", "model", "key_env"),
     *("usd_per_1m_input", "usd_per_1m_cached", "usd_per_1m_output"),
-    *("context_tokens", "concurrency", "timeout_s", "tokenizer", "plain_http"),
+    *("context_tokens", "concurrency", "timeout_s", "tokenizer", "plain_http", "engine"),
 )
+_ENGINES = ("torch", "llama.cpp")  # what can run a model that is here
+_ENGINE_KEYS = ("engine", "model", "context_tokens", "concurrency")
 _SPEC = ModelSpec("", "")  # what holds where nothing is said
 
 
@@ -297,7 +299,10 @@ def _models(
         if isinstance(value, dict) and key not in _KEYS["models"]
     }
     models.known_only((*_KEYS["models"], *tables), _KEYS)
-    remote = {name: _remote(table) for name, table in tables.items()}
+    remote = {
+        name: _local(table) if "engine" in table.values else _remote(table)
+        for name, table in tables.items()
+    }
     base = models.strings("base", '["default"]') or ("default",)
     writers: dict[str, ModelSpec] = {}
     for key, table in asked.items():
@@ -330,6 +335,26 @@ def _source(folder: Path, name: str) -> str:
     path = folder / Path(name).expanduser()
     spelt_as_path = name.startswith((".", "/", "~")) or name.endswith(".gguf")
     return str(path.absolute()) if spelt_as_path or path.exists() else name
+
+
+def _local(table: Table) -> ModelSpec:
+    """A model that is here, with what runs it."""
+    table.known_only(_MODEL_KEYS, _KEYS)
+    engine = cast(Literal["torch", "llama.cpp"], table.choice("engine", _ENGINES))
+    for key in table.values:
+        if key not in _ENGINE_KEYS:
+            raise table.error(
+                key,
+                "is of a model behind a URL, and engine says that this one is here. Remove one.",
+            )
+    name = table.at[-1]
+    return ModelSpec(
+        name=name,
+        source=_source(table.file.parent, table.string("model") or name),
+        context_tokens=_at_least_one(table, "context_tokens"),
+        concurrency=_at_least_one(table, "concurrency") or 1,
+        engine=engine,
+    )
 
 
 def _remote(table: Table) -> ModelSpec:
