@@ -19,7 +19,7 @@ from typing import Any
 
 from steelyard.core import Json, Usage, cut, digest
 from steelyard.errors import ModelError, WorkError
-from steelyard.models.base import Generation, LabelChoice, Prompt, Sampling, too_long
+from steelyard.models.base import Generation, LabelChoice, Listen, Prompt, Sampling, too_long
 from steelyard.models.chat_reply import MALFORMED
 from steelyard.models.llama_process import LlamaProcess, adapter_numbers
 from steelyard.models.posting import Endpoint, Manners
@@ -57,21 +57,31 @@ class LlamaBackend:
         own = [] if self._adapter is None else [_file_hash(self.model.adapters[self._adapter])]
         return digest([self.model.fingerprint, *own])
 
-    def count_tokens(self, prompt: Prompt) -> int:
-        """Tokens of the rendered prompt."""
-        return len(self.model.renderer.prompt_ids(prompt))
+    def count_tokens(self, prompt: Prompt | str) -> int:
+        """Tokens of the rendered prompt, or of a plain text."""
+        return len(self.model.renderer.beginning_ids(prompt))
 
     def count_target_tokens(self, text: str) -> int:
         """Tokens of an answer, its end token included."""
         return len(self.model.renderer.target_ids(text))
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
-        """One generation per prompt, in order."""
+    def generate(
+        self,
+        prompts: Sequence[Prompt | str],
+        sampling: Sampling,
+        listen: Listen | None = None,
+    ) -> list[Generation]:
+        """One generation per prompt, in order; `listen` hears each text once it is whole, and the
+        chances of tokens are not asked for."""
         more: dict[str, Json] = {"temperature": sampling.temperature, "seed": sampling.seed}
         if sampling.schema is not None:
             more["json_schema"] = dict(sampling.schema)
         found = self._ask(prompts, sampling.max_tokens, sampling.max_tokens, more)
-        return [_generation(one) for one in found]
+        written = [_generation(one) for one in found]
+        for number, one in enumerate(written):
+            if listen is not None and one.text:
+                listen(number, one.text)
+        return written
 
     def choose_labels(
         self,
@@ -104,13 +114,13 @@ class LlamaBackend:
     # ------------------------------------------------------------ asking
 
     def _ask(
-        self, prompts: Sequence[Prompt], counted: int, room: int, more: Mapping[str, Json]
+        self, prompts: Sequence[Prompt | str], counted: int, room: int, more: Mapping[str, Json]
     ) -> list[Json | str]:
         """What llama.cpp says to each prompt, or an error."""
         found: dict[int, Json | str] = {}
         bodies: dict[int, Json] = {}
         for number, prompt in enumerate(prompts):
-            ids = self.model.renderer.prompt_ids(prompt)
+            ids = self.model.renderer.beginning_ids(prompt)
             if len(ids) + counted > self.context_tokens:
                 found[number] = too_long(len(ids) + counted, self.context_tokens)
                 continue
