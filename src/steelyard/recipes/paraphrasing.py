@@ -48,11 +48,8 @@ def paraphrase(
     made, seconds, used = [], 0.0, [0, 0, 0]
     for copy in range(copies):
         parts = [list(pieces(text)) for text in texts]
-        keys = {
-            piece: f"paraphrase:{digest([spec.url, spec.source, workshop.seed, copy, ORDER, piece])}"
-            for own in parts
-            for piece in own
-        }
+        asked = [spec.url, spec.source, workshop.seed, copy, ORDER]
+        keys = {piece: f"paraphrase:{digest([*asked, piece])}" for own in parts for piece in own}
         _ask(keys, copy, writer, workshop)
         replies = {piece: workshop.database.build(key) for piece, key in keys.items()}
         for reply in replies.values():
@@ -62,7 +59,8 @@ def paraphrase(
         said = {piece: _text(reply[2]) for piece, reply in replies.items() if reply is not None}
         whole = ("\n\n".join(filter(None, map(said.get, own))) for own in parts)
         made += [text for text in whole if text]
-    return Copies(tuple(made), seconds, Usage(*used))
+    prompt, cached, completion = used
+    return Copies(tuple(made), seconds, Usage(prompt, cached, completion))
 
 
 def _text(details: Json) -> str:
