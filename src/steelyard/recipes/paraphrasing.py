@@ -46,14 +46,10 @@ def paraphrase(
         SpentError: there is no more money for it.
     """
     made, seconds, used = [], 0.0, [0, 0, 0]
-    named = (spec.url, spec.source, workshop.seed)
     for copy in range(copies):
         parts = [list(pieces(text)) for text in texts]
-        keys = {
-            piece: f"paraphrase:{digest([*named, copy, ORDER, piece])}"
-            for own in parts
-            for piece in own
-        }
+        asked = [spec.url, spec.source, workshop.seed, copy, ORDER]
+        keys = {piece: f"paraphrase:{digest([*asked, piece])}" for own in parts for piece in own}
         _ask(keys, copy, writer, workshop)
         replies = {piece: workshop.database.build(key) for piece, key in keys.items()}
         for reply in replies.values():
@@ -63,7 +59,8 @@ def paraphrase(
         said = {piece: _text(reply[2]) for piece, reply in replies.items() if reply is not None}
         whole = ("\n\n".join(filter(None, map(said.get, own))) for own in parts)
         made += [text for text in whole if text]
-    return Copies(tuple(made), seconds, Usage(used[0], used[1], used[2]))
+    prompt, cached, completion = used
+    return Copies(tuple(made), seconds, Usage(prompt, cached, completion))
 
 
 def _text(details: Json) -> str:
