@@ -98,6 +98,7 @@ class Bench:
             [
                 line.name,
                 f"{score:.3f}",
+                picked,
                 f"{tokens:.0f}",
                 f"{built.setup_seconds:.0f}",
                 f"{seconds:.0f}",
