@@ -92,6 +92,7 @@ class ModelSpec:
     The fields from `url` on are those of a model behind a URL, of which `source` is the name there.
     Units: prices are US dollars for a million tokens, `timeout_s` is seconds for a whole answer,
     `concurrency` is requests under way at once. `tokenizer` is a folder with the model's own.
+    `engine` says what runs a model that is here.
     """
 
     name: str
@@ -106,6 +107,7 @@ class ModelSpec:
     timeout_s: float = 300.0  # a long answer of a large model takes minutes. Source: ours
     tokenizer: str | None = None
     plain_http: bool = False
+    engine: Literal["torch", "llama.cpp"] = "torch"
 
     def usd(self, usage: Usage) -> float | None:
         """US dollars for tokens; None where they have no price.
@@ -145,13 +147,16 @@ class Knowledge:
 
     `documents` are files and folders, and `history` is a file of records of users. `abstain` is
     the sentence that says that the answer is not known; it is the target of the rows that nothing
-    answers. `cite`: answers name passages.
+    answers. `cite`: answers name passages. `paraphrase` is the model that says documents in other
+    words for training, `copies` times each.
     """
 
     documents: tuple[Path, ...] = ()
     history: Path | None = None
     abstain: str | None = None
     cite: bool = False
+    paraphrase: ModelSpec | None = None
+    copies: int = 3  # Source: ours, docs/log/2026-11-26-objectives.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +334,8 @@ class Weights:
 
     `evidence_share` of the rows whose evidence is known are shown a passage of it, the others near
     misses alone; it matters where the context has passages. `replay_share` of what is read with
-    documents and inputs is text of the base's own. `teacher` is the context that teaches, and
+    documents and inputs is text of the base's own. Of each document `paraphrases` copies are read
+    too, that `paraphrase_model` writes in other words. `teacher` is the context that teaches, and
     `teacher_model` the model that does; without one the base teaches itself.
 
     Units: `learning_rate` is the peak (None: as `LEARNING_RATES` has it); `batch_size` is rows per
@@ -352,6 +358,8 @@ class Weights:
     learn: tuple[Objective, ...] = ("examples",)
     evidence_share: float = 0.8  # Source: 40-100 % in RAFT, Zhang et al. 2024, arXiv:2403.10131
     replay_share: float = 0.1
+    paraphrases: int = 0
+    paraphrase_model: str | None = None
     teacher: Context | None = None
     teacher_model: str | None = None
 
@@ -624,8 +632,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RecipeReport:
-    """One line of the league table. Tokens are means per example; `key` is the recipe's.
-    `num_labels` are the training rows that it is built from.
+    """One line of the league table. Tokens are means per example; `key` is the recipe's, and `toml`
+    the file that says the same recipe again (empty for a control without a model). `num_labels`
+    are the training rows that it is built from.
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
     first of which is the one in this table; empty unless several were asked for. `guards` says of
@@ -656,6 +665,7 @@ class RecipeReport:
     key: str = ""
     seed_scores: tuple[float, ...] = ()
     guards: Json = None
+    toml: str = ""
 
 
 @dataclass(frozen=True, slots=True)

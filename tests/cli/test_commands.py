@@ -32,6 +32,32 @@ def weighed(folder: Path, steelyard: Callable[..., Any]) -> Any:
 # ---------------------------------------------------------------- weigh
 
 
+def test_a_recipe_of_a_run_is_a_file_that_weighs_as_the_same_recipe(weighed, folder, steelyard):
+    assert weighed.code == 0
+    ran = steelyard("report", "--recipe", "nearest-shot")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith('name = "nearest-shot"\n')
+    assert 'examples = "nearest"' in ran.out
+    (folder / "mine.toml").write_text(ran.out.replace("nearest-shot", "mine"), encoding="utf-8")
+    again = steelyard("weigh", "task.toml", "--recipes", "mine.toml,nearest-shot", "--json", "-")
+    keys = {recipe["name"]: recipe["key"] for recipe in json.loads(again.out)["recipes"]}
+    assert keys["mine"] == keys["nearest-shot"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nearest-shod", 'recipe "nearest-shod" is not known. Known: '),
+        ("majority", "there is nothing to write down: it is a control without a model, or the run"),
+    ],
+)
+def test_a_recipe_that_cannot_be_written_down_is_an_error_of_usage(weighed, steelyard, name, said):
+    assert weighed.code == 0
+    ran = steelyard("report", "--recipe", name)
+    assert ran.code == 2
+    assert said in ran.err
+
+
 def test_weigh_prints_the_verdict_and_where_the_report_is_and_no_progress(weighed, folder):
     assert (weighed.code, weighed.err) == (0, "")
     verdict = json.loads((folder / "out.json").read_text(encoding="utf-8"))

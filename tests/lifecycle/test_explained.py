@@ -51,3 +51,20 @@ def test_scores_by_place_stand_beside_recall_with_their_numbers():
     ]
     assert "0.750 <small>(60)</small>" in oracle
     assert "late" not in section
+
+
+def test_sections_of_long_answers_show_where_support_is_lost():
+    long = {"mean": 2.5, "supported": 0.5, "supported_by_place": [0.75, 0.4, None]}
+    short = {"mean": 1.0, "supported": 1.0, "supported_by_place": [1.0]}
+    recipes = [
+        page_verdicts.recipe(
+            "rag+sections", page_verdicts.measured(0.4, 0.1, 6, {"sections": long})
+        ),
+        page_verdicts.recipe("brief", page_verdicts.measured(0.3, 0.1, 6, {"sections": short})),
+    ]
+    section = explained_section({**page_verdicts.labels(), "recipes": recipes})
+    heads = [part.split("</th>")[0] for part in section.split('<th scope="col" class="n">')[1:]]
+    assert heads == ["Sections", "Supported", "1", "2", "3"]
+    rows = section.split("<tbody>")[1].split("</tr>")[:2]
+    cells = [[cell.split("</td>")[0] for cell in row.split('<td class="n">')[1:]] for row in rows]
+    assert cells == [["2.5", "50.0%", "75.0%", "40.0%", "–"], ["1.0", "100.0%", "100.0%", "–", "–"]]

@@ -148,7 +148,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             LABEL + '\n[models.big]\nurl = "http://h"\nkey = "x"',
             'task.toml:13: [models.big] key "key" is not known. Known: url, model, key_env, '
             "usd_per_1m_input, usd_per_1m_cached, usd_per_1m_output, context_tokens, concurrency, "
-            "timeout_s, tokenizer, plain_http. "
+            "timeout_s, tokenizer, plain_http, engine. "
             'Did you mean "key_env"?',
         ),
         (
@@ -406,6 +406,18 @@ def test_a_model_by_url_holds_and_is_asked_at_least_one(task_file: TaskFile, key
     assert f"[models.big] {key} is 0. Expected a whole number of at least 1" in said
 
 
+def test_a_model_that_is_here_may_name_what_runs_it(task_file: TaskFile) -> None:
+    small = '[models]\nbase = ["small"]\n\n[models.small]\nengine = "llama.cpp"\n'
+    task = load_task(task_file(add=f'{small}model = "m.gguf"\ncontext_tokens = 512\n'))
+    source = str(Path.cwd() / "m.gguf")
+    expected = ModelSpec("small", source, context_tokens=512, concurrency=1, engine="llama.cpp")
+    assert task.models == (expected,)
+    said = message(task_file(add=f'{small}url = "http://h"\n'))
+    assert "[models.small] url is of a model behind a URL, and engine says that this" in said
+    said = message(task_file(add=small.replace("llama.cpp", "vllm")))
+    assert 'engine "vllm" is not known. Known: torch, llama.cpp' in said
+
+
 def test_a_key_pasted_into_key_env_is_not_repeated(task_file: TaskFile) -> None:
     said = message(task_file(add='[models.big]\nurl = "http://h"\nkey_env = "sk-secret-1"\n'))
     assert said.startswith("task.toml:13: [models.big] key_env is not the name of an environment")
@@ -449,6 +461,19 @@ def test_variants_of_the_instruction_and_a_search_arrive(task_file: TaskFile) ->
     assert task.hash == plain.hash
 
 
+def test_a_writer_of_paraphrases_is_one_of_the_models_and_no_part_of_the_hash(
+    task_file: TaskFile,
+) -> None:
+    known = '\n[knowledge]\ndocuments = ["tickets.jsonl"]\n'
+    plain = load_task(task_file((LABEL, LABEL + known)))
+    asked = known + 'paraphrase = "big"\ncopies = 5\n'
+    task = load_task(task_file((LABEL, LABEL + asked + BIG)))
+    assert task.knowledge.paraphrase == ModelSpec("big", "big-1", url="http://localhost:1/v1")
+    assert (task.knowledge.copies, plain.knowledge.copies) == (5, 3)
+    assert plain.knowledge.paraphrase is None
+    assert (task.notes, task.hash) == (plain.notes, plain.hash)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -475,6 +500,25 @@ def test_variants_of_the_instruction_and_a_search_arrive(task_file: TaskFile) ->
             'task.toml:12: [search] reflection is "bog", and there is no table [models.bog]. '
             "Expected the name of one, as the instruction is rewritten by a model behind a URL. "
             'Add it. Did you mean "big"?',
+        ),
+        (
+            LABEL,
+            LABEL + '\n[knowledge]\ndocuments = ["tickets.jsonl"]\nparaphrase = "bog"\n' + BIG,
+            'task.toml:13: [knowledge] paraphrase is "bog", and there is no table [models.bog]. '
+            "Expected the name of one, as documents are rewritten by a model behind a URL. "
+            'Add it. Did you mean "big"?',
+        ),
+        (
+            LABEL,
+            LABEL + '\n[knowledge]\ndocuments = ["tickets.jsonl"]\ncopies = 2\n',
+            "task.toml:13: [knowledge] copies counts paraphrases, and nobody writes them. Expected "
+            'the name of a [models.NAME] table too. Add a line such as paraphrase = "big".',
+        ),
+        (
+            LABEL,
+            LABEL + '\n[knowledge]\nparaphrase = "big"\n' + BIG,
+            "task.toml:12: [knowledge] paraphrase is about documents, and there are none. "
+            "Add documents.",
         ),
     ],
 )

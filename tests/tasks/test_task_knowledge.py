@@ -66,7 +66,7 @@ def test_each_key_arrives(task_file):
         (
             'documants = ["faq.md"]',
             '[knowledge] key "documants" is not known. Known: documents, evidence, history, '
-            'abstain, cite. Did you mean "documents"?',
+            'abstain, cite, paraphrase, copies. Did you mean "documents"?',
         ),
         (
             'documents = ["fag.md"]',

@@ -10,12 +10,14 @@ import pytest
 
 from steelyard.core import Weights
 from steelyard.training import loop
+from steelyard.training.objective import Pace
 
 
 def rate(step: int, num_steps: int, **how: Any) -> float:
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}, {"lr": 0.0}])
     weights = Weights(method="lora", learning_rate=1.0, **how)
-    loop.set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
+    pace = Pace(num_steps, 1, loop.FLOOR, 0.0)
+    loop.set_learning_rate(optimizer, weights, pace, step=step)
     first, second = (float(group["lr"]) for group in optimizer.param_groups)
     assert first == second
     return first

@@ -140,7 +140,7 @@ def ours(
             patch.setattr(decoder, name, value)
         patch.setattr(decoder, "tokens_at_once", limit)
         patch.setattr(batches, "WORTH_SHARING", worth)
-        patch.setattr(target_loss, "STATES_AT_ONCE", at_once)
+        patch.setattr(target_loss, "states_at_once", lambda _: at_once)
         num_tokens = sum(map(EXAMPLES.count, rows))
         total = loop.backward(decoder, EXAMPLES, rows)
     return total / num_tokens, gradient(parameters)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from steelyard.core import ModelSpec, Weights
 from steelyard.models import Sampling, opening
-from steelyard.training import Job, TrainingRow, job, worker
+from steelyard.training import Job, TrainingRow, job, ranks, worker
 from steelyard.training.batches import Encoded
 from steelyard.training.ranks import Ranks
 from tiny import WORDS, ask, open_in_float32, some_texts
@@ -37,6 +37,23 @@ def test_one_process_alone_adds_nothing_up_and_agrees_with_itself() -> None:
     assert Ranks().add_up([parameter], 3.5) == 3.5
     assert parameter.grad is None
     assert Ranks().agree({"held_out_loss": 0.5}) == {"held_out_loss": 0.5}
+
+
+def test_the_first_process_makes_what_the_others_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(ranks.dist, "barrier", lambda: told.append("barrier"))
+
+    def make() -> str:
+        told.append("made")
+        return "it"
+
+    for rank, order in ((0, ["made", "barrier"]), (1, ["barrier", "made"])):
+        told.clear()
+        assert Ranks(rank, 2).after_the_first(make) == "it"
+        assert told == order
+    told.clear()
+    assert Ranks().after_the_first(make) == "it"
+    assert told == ["made"]
 
 
 def two_processes(folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_value_and_gradient_are_those_of_cross_entropy(
 ) -> None:
     states, head, targets = some(count, width=width, vocabulary=vocabulary, bias=bias)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "STATES_AT_ONCE", at_once)
+        patch.setattr(module, "states_at_once", lambda _: at_once)
         ours = target_loss(states, product(head), targets)
     theirs = whole(states, head, targets)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5, abs=1e-4)
@@ -70,7 +70,7 @@ def test_a_head_that_learns_has_the_gradient_of_cross_entropy(
     states, head, targets = some(count, width=5, vocabulary=17, bias=bias)
     asked = [states, *head.requires_grad_().parameters()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "STATES_AT_ONCE", at_once)
+        patch.setattr(module, "states_at_once", lambda _: at_once)
         ours = torch.autograd.grad(target_loss(states, product(head), targets) * share, asked)
     theirs = torch.autograd.grad(whole(states, head, targets) * share, asked)
     assert len(ours) == 2 + bias
@@ -103,7 +103,7 @@ def test_the_size_of_the_pieces_leaves_logits_far_below_those_of_all_targets(
         seen.append(tuple(logits.shape))
         return logits
 
-    monkeypatch.setattr(module, "STATES_AT_ONCE", 10)
+    monkeypatch.setattr(module, "states_at_once", lambda _: 10)
     monkeypatch.setattr(functional, "linear", watched)
     target_loss(states, product(head), targets).backward()
     assert seen == [(10, 9), (10, 9), (5, 9)]

@@ -293,7 +293,7 @@ def test_weight_decay_shrinks_matrices_and_leaves_the_rest_to_the_loss(tiny_fold
     weights = dataclasses.replace(WEIGHTS, dora=True, weight_decay=0.5, learning_rate=0.1)
     learning = learner.begin(open_in_float32(tiny_folder).loaded.decoder, weights, seed=5)
     before = learning.tensors()
-    optimizer = loop.make_optimizer(learning.parameters, weights)
+    optimizer = learning.optimizer(weights)
     for parameter in learning.parameters:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

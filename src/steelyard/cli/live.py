@@ -93,7 +93,8 @@ class Board:
             low, high = report.dev.interval
             line.score = f"{report.dev.score:.3f} [{low:.2f}, {high:.2f}]"
         if report.why:
-            line.state = f"{report.status}: {report.why}"
+            told = "" if report.status == "eliminated" else f"{report.status}: "
+            line.state = told + report.why
 
     def __rich__(self) -> Table:
         now = time.monotonic()
@@ -107,7 +108,8 @@ class Board:
             pad_edge=False,
             padding=(0, 2, 0, 0),
         )
-        table.add_column("recipe", no_wrap=True)
+        longest = max(map(len, self.lines), default=0)
+        table.add_column("recipe", no_wrap=True, min_width=longest)
         table.add_column("score on dev", no_wrap=True, min_width=20)
         table.add_column("time", justify="right", no_wrap=True)
         table.add_column("state", overflow="ellipsis", no_wrap=True)

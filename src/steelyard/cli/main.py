@@ -19,6 +19,7 @@ from steelyard.cli import (
     keys,
     knowledge,
     plan,
+    pretrain,
     publish,
     report,
     rollback,
@@ -46,6 +47,7 @@ app.command("rollback")(rollback.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)
 app.command("plan")(plan.command)
+app.command("pretrain")(pretrain.command)
 app.command("compare")(compare.command)
 app.command("export")(export.command)
 app.add_typer(feedback.app, name="feedback")

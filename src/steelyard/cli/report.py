@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from steelyard.cli.options import HOME, HomePath, JsonPath, check_writable, write_json
 from steelyard.cli.printing import open_console, print_files, print_verdict
-from steelyard.lifecycle import find_verdict, open_home, write_report
+from steelyard.lifecycle import find_verdict, open_home, recipe_file, write_report
 
 
 def command(
@@ -17,6 +18,10 @@ def command(
         str | None, typer.Argument(metavar="RUN", help="A task's name or a run's number.")
     ] = None,
     home: HomePath = HOME,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only this recipe of the run, as a file of your own."),
+    ] = None,
     runs: Annotated[bool, typer.Option("--list", help="List the runs of this home.")] = False,
     json: JsonPath = None,
 ) -> None:
@@ -34,6 +39,9 @@ def command(
             console.print(table)
             return
         body = find_verdict(opened, run)
+        if recipe is not None:
+            sys.stdout.write(recipe_file(body, recipe))
+            return
         files = write_report(opened, body)
     print_verdict(console, body)
     print_files(console, files)

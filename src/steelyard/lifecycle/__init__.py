@@ -9,7 +9,14 @@ from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
 from steelyard.lifecycle.publishing import Published, publish, rollback
 from steelyard.lifecycle.releases import Served, find_release, open_release
-from steelyard.lifecycle.reports import Files, find_verdict, json_text, keep_audit, write_report
+from steelyard.lifecycle.reports import (
+    Files,
+    find_verdict,
+    json_text,
+    keep_audit,
+    recipe_file,
+    write_report,
+)
 from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "open_release",
     "plan",
     "publish",
+    "recipe_file",
     "rollback",
     "unlearn",
     "weigh",

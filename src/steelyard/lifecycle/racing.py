@@ -169,10 +169,10 @@ class Race:
                 self._drop(name, by, measured)
 
     def _drop(self, name: str, by: str, measured: Sequence[Example]) -> None:
+        scores = f"{self._mean(name, measured):.3f} against {self._mean(by, measured):.3f}"
         why = (
-            f"dropped after {len(measured)} of {len(self.trials.task.dev)} dev examples, where it "
-            f"scores {self._mean(name, measured):.3f} and {by} {self._mean(by, measured):.3f}: it "
-            "is shown to be lower, however often one looks"
+            f"dropped after {len(measured)} of {len(self.trials.task.dev)} dev examples: shown to "
+            f"be lower than {by} ({scores} on these), however often one looks"
         )
         out = replace(self.weighed[name], status="eliminated", why=why)
         self.weighed[name] = self.trials.out(out)

@@ -82,3 +82,21 @@ def find_verdict(home: Home, which: str | None) -> Json:
             return verdict["body"]
     names = dict.fromkeys(v["task_name"] for v in verdicts)
     raise InputError(unknown("run", str(which), [*names, *(str(v["id"]) for v in verdicts)]))
+
+
+def recipe_file(verdict: Json, name: str) -> str:
+    """A recipe of a verdict as TOML, which `weigh --recipes FILE.toml` reads.
+
+    Raises:
+        InputError: it has none of that name, or that is a control without a model.
+    """
+    files = {recipe["name"]: recipe.get("toml", "") for recipe in verdict["recipes"]}
+    if name not in files:
+        raise InputError(f"--recipe: {unknown('recipe', name, files)}")
+    if not files[name]:
+        there = ", ".join(known for known, file in files.items() if file)
+        raise InputError(
+            f"--recipe {name}: there is nothing to write down: it is a control without a model, or "
+            f"the run is of an earlier version. Expected one of: {there or 'none, weigh again'}"
+        )
+    return str(files[name])

@@ -32,6 +32,7 @@ from steelyard.recipes import (
     build,
     is_one_of,
     model_of,
+    recipe_toml,
     why_not,
 )
 from steelyard.store import TrialRef
@@ -90,7 +91,7 @@ class Trials:
             setup_seconds=built.setup_seconds,
             curve=built.curve,
             note=built.note,
-            reflection_usd=self._reflection_price.of(built.reflection, 0.0),
+            asked_usd=self._asked_usd(built),
         )
 
     def advance(self, weighed: Weighed, examples: Sequence[Example], *, alone: int) -> Weighed:
@@ -160,7 +161,9 @@ class Trials:
 
     def report(self, weighed: Weighed) -> RecipeReport:
         """A recipe's line of the league table."""
-        return report(weighed, self.grader, self.task, confidence=CONFIDENCE, seed=self.seed)
+        line = report(weighed, self.grader, self.task, confidence=CONFIDENCE, seed=self.seed)
+        recipe = weighed.recipe
+        return line if recipe.model == recipe.name else replace(line, toml=recipe_toml(recipe))
 
     def _build(self, recipe: Recipe, spare_seconds: float = 0.0) -> Built:
         if recipe in self.built:
@@ -199,12 +202,15 @@ class Trials:
         seen = {id_: row.score for id_, row in stored.items() if id_ in whole}
 
         def save(rows: Sequence[Row]) -> None:
-            database.add_rows(trial, rows)
+            if rows:
+                database.add_rows(trial, rows)
             seen.update((row.example_id, row.score) for row in rows)
             scores = [score.value for score in seen.values() if score is not None]
             mean = sum(scores) / len(scores) if scores else None
             self.listen(Measured(recipe.name, split, len(seen), len(whole), mean))
 
+        if len(done) == len(examples):
+            save([])  # nothing to ask, and yet something to tell
         return measure(
             built.system,
             batches(examples, alone),
@@ -220,10 +226,14 @@ class Trials:
         own = recipe.model == recipe.name or recipe.weights.method == "head"
         return not own and model_of(self.task, recipe).url is not None
 
-    @property
-    def _reflection_price(self) -> Price:
-        """Of its tokens; the time that it took is in the set-up's seconds."""
-        return Price(0.0, self.task.search.reflection)
+    def _asked_usd(self, built: Built) -> float:
+        """Of the tokens that other models wrote; the time they took is in the set-up's seconds."""
+        task = self.task
+        asked = (
+            (task.search.reflection, built.reflection),
+            (task.knowledge.paraphrase, built.paraphrasing),
+        )
+        return sum(Price(0.0, spec).of(usage, 0.0) for spec, usage in asked)
 
     def _deadline(self, split: Split) -> float | None:
         """When work on a split must stop; the sealed test, once opened, is always finished."""

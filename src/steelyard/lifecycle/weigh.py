@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steelyard.audit.slices import sliced
 from steelyard.core import (
     SPLITS,
     Comparison,
@@ -20,24 +19,21 @@ from steelyard.core import (
     digest,
 )
 from steelyard.errors import InputError
-from steelyard.lifecycle.advising import prior
+from steelyard.lifecycle.beside import Asked, beside
 from steelyard.lifecycle.events import Listener, Planned
-from steelyard.lifecycle.fresh import check_day, fresh, refreshed, worth_refreshing
+from steelyard.lifecycle.fresh import check_day
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.looking import open_lookup, that_differ, unseen
 from steelyard.lifecycle.machine import hardware, versions
 from steelyard.lifecycle.racing import Race
-from steelyard.lifecycle.shares import LEARNERS, label_curves
+from steelyard.lifecycle.shares import LEARNERS
 from steelyard.lifecycle.trials import CONFIDENCE, TEST_SHARE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
 from steelyard.measure.decision import Decision, compare_pairs, decide, settle
 from steelyard.measure.diagnostics import explain
-from steelyard.measure.freshness import cutoff_of
 from steelyard.measure.grading import Grader
-from steelyard.measure.labels import turning_point
 from steelyard.measure.money import fronts
-from steelyard.measure.turning import case_of, turning_points
 from steelyard.measure.verdict import (
     MEASURED,
     Weighed,
@@ -104,6 +100,8 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
     if task.search.reflection is not None and any(r.context.reflection for r in chosen):
         check_reflection()
         check_model(task.search.reflection)
+    if task.knowledge.paraphrase is not None and any(r.weights.paraphrases for r in chosen):
+        check_model(task.knowledge.paraphrase)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()
     if built_on is not None:
@@ -225,10 +223,16 @@ class _Run:
         against = None
         if decision.chosen is not None:
             against = next((name for name in final if name != decision.chosen), None)
-        case = case_of(weighed, decision, tests, task, confidence=CONFIDENCE)
         pareto = fronts(reports)
         percents = self.sweep.values if self.sweep and self.sweep.part == LABELS else ()
-        grown = label_curves(self.trials, weighed, percents) if percents else ()
+        more = beside(
+            self.trials,
+            weighed,
+            decision,
+            tests,
+            against=against,
+            asked=Asked(percents, self.built_on),
+        )
         first = [n for n in (decision.chosen, against, decision.best, decision.rival) if n]
         return Verdict(
             task=task.name,
@@ -270,26 +274,9 @@ class _Run:
                 confidence=CONFIDENCE,
                 seed=self.seed,
             ),
-            turning_points=(*turning_points(case), *filter(None, map(turning_point, grown))),
             pareto=pareto,
-            label_curves=grown,
-            freshness=self._freshness(weighed, decision.chosen or decision.prefer),
-            slices=_slices(task, weighed, [decision.chosen or decision.prefer, against]),
-            prior=prior(
-                task,
-                {w.recipe.name: w.recipe for w in weighed},
-                decision.chosen or decision.prefer,
-            ),
+            **more,
         )
-
-    def _freshness(self, weighed: Sequence[Weighed], answer: str | None) -> Json:
-        found = fresh(self.trials, weighed)
-        if self.built_on is None:
-            return found
-        recipes = worth_refreshing(weighed, answer, self.task)
-        options = refreshed(self.trials, recipes, self.built_on)
-        cutoff: Json = {"cutoff": cutoff_of(self.task.train), "recipes": []}
-        return {**(found or cutoff), "refreshed": options}
 
     def _curves(
         self, weighed: Sequence[Weighed], reports: Mapping[str, RecipeReport]
@@ -318,14 +305,6 @@ class _Run:
         return tuple(curves)
 
 
-def _slices(
-    task: Task, weighed: Sequence[Weighed], names: Sequence[str | None]
-) -> tuple[Json, ...]:
-    """Scores by slice of dev, of the answer and of what it is held against."""
-    found = {w.recipe.name: candidate(w, task).scores for w in weighed if w.rows.get("dev")}
-    return tuple(sliced(name, found[name], task.dev) for name in names if name in found)
-
-
 def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
     """How many answers on dev language models gave, of how many if each recipe answered all."""
     asked = [w for w in weighed if w.recipe.model != w.recipe.name]
@@ -335,8 +314,8 @@ def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
 
 def _account(task: Task, home: Home) -> Account:
     """What may still be paid to models behind URLs, of which a part is for the sealed test."""
-    models = (*task.models, *([task.search.reflection] if task.search.reflection else []))
-    if all(model.url is None for model in models):
+    models = (*task.models, task.search.reflection, task.knowledge.paraphrase)
+    if all(model is None or model.url is None for model in models):
         return Account()
     replies = Replies(home.path / "replies.db", task.name)
     home.closing.callback(replies.close)

@@ -161,15 +161,18 @@ def _chosen(
             f"{test.b} scores {_with_interval(other)}: {_difference(test)}."
         )
         parts.append(_errors(test.a, mine.num_errors) + _errors(test.b, other.num_errors))
-    parts.append(_why_chosen(task, decision, name))
+    dropped = sum(report.status == "eliminated" for report in reports.values())
+    parts.append(_why_chosen(task, decision, name, dropped))
     parts.append(_other_arm(reports, name))
     lower = [
         c
         for c in decision.comparisons
         if c.a == name and c.b != "majority" and c.difference > 0 and c.p_adjusted < 1 - confidence
     ]
-    if name == decision.best and decision.rival is None and lower:
-        parts.append(f"{_count(len(lower), 'recipe')} scored lower beyond chance on dev.")
+    if name == decision.best and decision.rival is None and (lower or dropped):
+        way = f", {dropped} of them dropped on the way" if dropped else ""
+        count = _count(len(lower) + dropped, "recipe")
+        parts.append(f"{count} scored lower beyond chance on dev{way}.")
     return parts
 
 
@@ -196,7 +199,7 @@ def _other_arm(reports: Mapping[str, RecipeReport], name: str) -> str:
     return f"The best {kind}, {best.name}, scores {scores}."
 
 
-def _why_chosen(task: Task, decision: Decision, name: str) -> str:
+def _why_chosen(task: Task, decision: Decision, name: str, dropped: int) -> str:
     if decision.rival is not None:
         dev = _found(decision.comparisons, decision.best, decision.rival)
         return (
@@ -211,7 +214,7 @@ def _why_chosen(task: Task, decision: Decision, name: str) -> str:
                 f"On dev it scores highest; {also} {'is' if len(level) == 1 else 'are'} within "
                 f"the tolerance of {task.tolerance:g} of it and not cheaper."
             )
-        return f"On dev it scores highest of {_count(len(decision.standings), 'recipe')}."
+        return f"On dev it scores highest of {_count(len(decision.standings) + dropped, 'recipe')}."
     against = _found(decision.comparisons, decision.best, name)
     gap = f"{against.difference:.3f} {_interval(against.interval)}"
     if decision.standings[name] == "within":

@@ -37,8 +37,8 @@ class Weighed:
     """A recipe and all that came of it: rows by split, or why there are none.
 
     A `diagnostic` recipe explains the others and is never among those to choose from. `note` says
-    what was found where something was searched for, and `reflection_usd` what the tokens of the
-    model cost that was asked in that search.
+    what was found where something was searched for, and `asked_usd` what the tokens cost
+    that other models wrote for it.
     """
 
     recipe: Recipe
@@ -48,7 +48,7 @@ class Weighed:
     setup_seconds: float | None = None
     curve: Json = None
     note: str | None = None
-    reflection_usd: float = 0.0
+    asked_usd: float = 0.0
     seed_scores: tuple[float, ...] = ()
     guards: Json = None
     diagnostic: bool = False
@@ -178,7 +178,7 @@ def setup_usd(weighed: Weighed, task: Task) -> float:
     that it is built from, where they are priced."""
     hours = (weighed.setup_seconds or 0.0) / 3600
     labels = num_labels(weighed.recipe, task) * task.usd_per_label
-    return hours * task.usd_per_machine_hour + weighed.reflection_usd + labels
+    return hours * task.usd_per_machine_hour + weighed.asked_usd + labels
 
 
 def _split_report(

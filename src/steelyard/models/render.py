@@ -58,6 +58,13 @@ class Renderer:
         """Token ids of the rendered prompt."""
         return self._encode(self.text(prompt))
 
+    def beginning_ids(self, before: Prompt | str) -> list[int]:
+        """Token ids of a prompt, or of a plain text, which begins as all texts do."""
+        if isinstance(before, str):
+            ids: list[int] = self.tokenizer(before)["input_ids"]
+            return ids
+        return self.prompt_ids(before)
+
     def target_ids(self, text: str) -> list[int]:
         """Token ids of an answer and its end token."""
         return [*self.text_ids(text), self.end_token_id]

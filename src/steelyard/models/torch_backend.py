@@ -105,7 +105,7 @@ class TorchBackend:
         )
 
     def count_tokens(self, prompt: Prompt | str) -> int:
-        return len(self._begin(prompt))
+        return len(self.renderer.beginning_ids(prompt))
 
     def count_target_tokens(self, text: str) -> int:
         return len(self.renderer.target_ids(text))
@@ -217,18 +217,11 @@ class TorchBackend:
         """The number of each pair that can be read, its tokens, and where its second text is."""
         found = []
         for number, (before, text) in enumerate(pairs):
-            start, own = self._begin(before), self.renderer.text_ids(text)
+            start, own = self.renderer.beginning_ids(before), self.renderer.text_ids(text)
             kept = min(len(start), self.context_tokens - len(own))
             if own and kept > 0:
                 found.append((number, [*start[len(start) - kept :], *own], kept))
         return found
-
-    def _begin(self, before: Prompt | str) -> list[int]:
-        """A plain text begins as the tokenizer has texts begin."""
-        if isinstance(before, str):
-            ids: list[int] = self.renderer.tokenizer(before)["input_ids"]
-            return ids
-        return self.renderer.prompt_ids(before)
 
     def _search(
         self,
@@ -260,7 +253,7 @@ class TorchBackend:
         `room` is how long an answer may be; `held` is how many tokens are kept for one row
         beside its prompt: all the labels, where they are scored.
         """
-        encoded = [self._begin(prompt) for prompt in prompts]
+        encoded = [self.renderer.beginning_ids(prompt) for prompt in prompts]
         limit = self.context_tokens - room
         results: dict[int, T] = {
             i: failed(too_long(len(ids) + room, self.context_tokens))

@@ -12,6 +12,7 @@ from steelyard.recipes.presets import (
     presets,
     select,
 )
+from steelyard.recipes.recipe_file import recipe_toml
 from steelyard.recipes.reflecting import check_reflection
 from steelyard.recipes.sweep import LABELS, Sweep, parse_sweep, swept
 from steelyard.recipes.workshop import Workshop
@@ -31,6 +32,7 @@ __all__ = [
     "model_of",
     "parse_sweep",
     "presets",
+    "recipe_toml",
     "reopen",
     "select",
     "swept",

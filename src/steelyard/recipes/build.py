@@ -14,7 +14,7 @@ from steelyard.models import Backend, embedder_of, open_embedder
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.recipes.controls import build_majority, build_tfidf
 from steelyard.recipes.head import HeadSystem, fit_head, head_key, load_head, save_head
-from steelyard.recipes.lessons import training_job
+from steelyard.recipes.lessons import Asked, training_job
 from steelyard.recipes.presets import model_of
 from steelyard.recipes.reflecting import reflect
 from steelyard.recipes.searching import Found, Ground, race
@@ -30,8 +30,9 @@ class Built:
     """A system, what it took to set up, and a fingerprint that names all its answers.
 
     `note` says what was found where something was searched for, and `reflection` which tokens of
-    the task's reflection model that took. `before` is what there was before weights were trained:
-    the plain prompt on the base. `artefacts` name the weights in the store.
+    the task's reflection model that took; `paraphrasing` are those of the model that says documents
+    in other words. `before` is what there was before weights were trained: the plain prompt on the
+    base. `artefacts` name the weights in the store.
     """
 
     system: System
@@ -40,6 +41,7 @@ class Built:
     curve: Json = None
     note: str | None = None
     reflection: Usage = Usage()
+    paraphrasing: Usage = Usage()
     before: System | None = None
     artefacts: tuple[str, ...] = ()
 
@@ -69,13 +71,14 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     seconds = time.perf_counter() - started
     curve, trained_seconds, before = None, 0.0, None
     artefacts: tuple[str, ...] = ()
+    asked = Asked()
     if recipe.weights.method != "none":
         context = replace(recipe.context, describe_output=True)
         plain = replace(recipe, context=context, weights=Weights())
         before = prompting(plain, task, backend, workshop)
-        job, taught_seconds = training_job(answering, task, workshop)
+        job, asked = training_job(answering, task, workshop)
         folder, curve, trained_seconds = _trained(job, workshop)
-        trained_seconds += taught_seconds
+        trained_seconds += asked.seconds
         artefacts = (folder.name,)
         answering = replace(answering, backend=backend.adapted(folder))
     started = time.perf_counter()
@@ -86,7 +89,14 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     depends = _depends(task, recipe.context, answering.backend, workshop)
     fingerprint = digest([recipe.key, *depends])
     setup = _first_seconds(workshop, fingerprint, seconds) + trained_seconds + found.seconds
-    return Built(system, fingerprint, setup, curve, found.note, found.usage, before, artefacts)
+    return Built(
+        *(system, fingerprint, setup, curve),
+        note=found.note,
+        reflection=found.usage,
+        paraphrasing=asked.usage,
+        before=before,
+        artefacts=artefacts,
+    )
 
 
 def reopen(recipe: Recipe, task: Task, workshop: Workshop, artefacts: Sequence[str]) -> Built:

@@ -10,11 +10,13 @@ preferences   the chosen and the rejected answers, after those prompts
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from steelyard.core import Context, Objective, Query, Recipe, Task, Weights, digest
+from steelyard.core import Context, Objective, Query, Recipe, Task, Usage, Weights, digest
 from steelyard.errors import TrainingError
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.recipes.near_misses import evidence_shown
+from steelyard.recipes.paraphrasing import Copies, paraphrase
 from steelyard.recipes.presets import model_of
 from steelyard.recipes.prompt import target_text
 from steelyard.recipes.teaching import Teaching, teach
@@ -22,19 +24,29 @@ from steelyard.recipes.workshop import Workshop, opened, prompting
 from steelyard.training import Job, TrainingRow
 
 
-def training_job(system: LanguageModelSystem, task: Task, workshop: Workshop) -> tuple[Job, float]:
-    """All that the weights learn from and how, and the seconds that a teacher took.
+@dataclass(frozen=True)
+class Asked:
+    """What others wrote for it took: a teacher's seconds, and those and the tokens of the model
+    that says documents in other words."""
+
+    seconds: float = 0.0
+    usage: Usage = Usage()
+
+
+def training_job(system: LanguageModelSystem, task: Task, workshop: Workshop) -> tuple[Job, Asked]:
+    """All that the weights learn from and how, and what others took to write for it.
 
     Raises:
         TrainingError: a stage has nothing to learn from.
     """
     weights = system.recipe.weights
-    seconds = 0.0
+    seconds, usage = 0.0, Usage()
     rows: list[TrainingRow] = []
     for stage in weights.learn:
         if stage == "teacher":
             taught = _teacher(system, task, workshop)
-            own, seconds = taught.rows, taught.seconds
+            own = taught.rows
+            seconds += taught.seconds
         else:
             own = _ROWS[stage](system, task, workshop)
         if not own:
@@ -42,6 +54,10 @@ def training_job(system: LanguageModelSystem, task: Task, workshop: Workshop) ->
                 f"{system.recipe.name} learns from {stage}, and the task has none. "
                 f"{_REMEDIES[stage]}, or leave the recipe out"
             )
+        if stage == "documents" and weights.paraphrases:
+            copies = _paraphrased(own, system, task, workshop)
+            own = [*own, *(TrainingRow((), text, "paraphrase", stage) for text in copies.texts)]
+            seconds, usage = seconds + copies.seconds, copies.usage
         rows += own
     job = Job(
         model=model_of(task, system.recipe),
@@ -51,7 +67,7 @@ def training_job(system: LanguageModelSystem, task: Task, workshop: Workshop) ->
         rows=tuple(rows),
         memory_gb=task.limits.memory_gb,
     )
-    return job, seconds
+    return job, Asked(seconds, usage)
 
 
 _REMEDIES: dict[Objective, str] = {
@@ -68,6 +84,26 @@ def _documents(_system: LanguageModelSystem, _task: Task, workshop: Workshop) ->
     for id, text in workshop.lookup.texts:
         first.setdefault(text, id)
     return [TrainingRow((), text, id, "documents") for text, id in first.items()]
+
+
+def _paraphrased(
+    rows: list[TrainingRow], system: LanguageModelSystem, task: Task, workshop: Workshop
+) -> Copies:
+    spec, weights = task.knowledge.paraphrase, system.recipe.weights
+    if spec is None or weights.paraphrase_model not in (None, spec.name):
+        raise TrainingError(
+            f"{system.recipe.name} learns from {weights.paraphrases} paraphrases of each document "
+            f"by {weights.paraphrase_model or 'a model'}, and the task names "
+            f"{'no model to write them' if spec is None else spec.name}. Name it as paraphrase "
+            "under [knowledge], or leave the recipe out"
+        )
+    return paraphrase(
+        [row.target for row in rows],
+        weights.paraphrases,
+        spec=spec,
+        writer=opened(spec, task, workshop),
+        workshop=workshop,
+    )
 
 
 def _inputs(_system: LanguageModelSystem, task: Task, _workshop: Workshop) -> list[TrainingRow]:

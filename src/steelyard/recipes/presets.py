@@ -64,7 +64,7 @@ def presets(task: Task) -> dict[str, Recipe]:
         ways["rag"] = (passages, Weights())
         ways["rag+shots"] = (replace(passages, examples="nearest", num_examples=few), Weights())
         ways["lora+rag"] = (replace(bare, passages=PASSAGES), Weights("lora"))
-        ways["cpt+lora"] = (bare, Weights("lora", learn=("documents", "examples")))
+        ways["cpt+lora"] = (bare, _read_documents(task))
     ways["tapt+lora"] = (bare, Weights("lora", learn=("inputs", "examples")))
     teacher = Context(examples="nearest", num_examples=shots)
     ways["distil"] = (bare, Weights("lora", learn=("teacher",), teacher=teacher))
@@ -88,6 +88,15 @@ def presets(task: Task) -> dict[str, Recipe]:
             table["rag"], name="rag+sections", decoding=Decoding("sections")
         )
     return table | _diagnostics(task, passages, shots)
+
+
+def _read_documents(task: Task) -> Weights:
+    """Documents, then examples; in other words too, where the task names who says them so."""
+    weights = Weights("lora", learn=("documents", "examples"))
+    writer = task.knowledge.paraphrase
+    if writer is None:
+        return weights
+    return replace(weights, paraphrases=task.knowledge.copies, paraphrase_model=writer.name)
 
 
 def is_long(task: Task) -> bool:
@@ -169,6 +178,7 @@ def _asked_for(task: Task) -> set[str]:
         "searched-shot": task.search.examples,
         "distil": bool(task.unlabelled),  # inputs that nothing else learns from
         "rag+sections": is_long(task),
+        "cpt+lora": task.knowledge.paraphrase is not None,
     }
     return {name for name, wanted in asked.items() if wanted}
 

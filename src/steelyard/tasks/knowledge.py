@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steelyard.core import Json, Knowledge, digest
+from steelyard.core import Json, Knowledge, ModelSpec, digest
 from steelyard.errors import DataError, nearest
 from steelyard.tasks.dates import iso_time
 from steelyard.tasks.rows import RawRow, read_rows
 from steelyard.tasks.toml_table import Table
 from steelyard.tasks.wording import shown
 
-KEYS = ("documents", "evidence", "history", "abstain", "cite")
+KEYS = ("documents", "evidence", "history", "abstain", "cite", "paraphrase", "copies")
 COLUMNS = ("user", "time", "text")  # of a history file
 
 
@@ -38,19 +38,30 @@ class KnowledgeSpec:
     history: Path | None = None
     abstain: str | None = None
     cite: bool = False
+    paraphrase: ModelSpec | None = None
+    copies: int = Knowledge().copies
 
 
 def parse_knowledge(table: Table, output_type: str, *, has_users: bool) -> KnowledgeSpec:
-    """The section of a task whose answers are of that type.
+    """The section of a task whose answers are of that type, but for the model that it names.
 
     Raises:
         TaskError: a key is wrong, or needs something that the task does not have.
     """
     documents = table.strings("documents", '["handbook/", "faq.md"]') or ()
     paths = tuple(table.path_at("documents", name) for name in documents)
-    for key in ("evidence", "cite"):
+    for key in ("evidence", "cite", "paraphrase"):
         if key in table.values and not paths:
             raise table.error(key, "is about documents, and there are none. Add documents.")
+    copies = table.whole("copies")
+    if copies is not None and "paraphrase" not in table.values:
+        raise table.error(
+            "copies",
+            "counts paraphrases, and nobody writes them. Expected the name of a [models.NAME] "
+            'table too. Add a line such as paraphrase = "big".',
+        )
+    if copies is not None and copies < 1:
+        raise table.error("copies", f"is {copies}. Expected 1 or more. Change it.")
     for key in ("abstain", "cite"):
         if key in table.values and output_type != "text":
             raise table.error(
@@ -70,6 +81,7 @@ def parse_knowledge(table: Table, output_type: str, *, has_users: bool) -> Knowl
         history=None if history is None else table.file_at("history", history),
         abstain=None if abstain is None else abstain.strip(),
         cite=table.switch("cite"),
+        copies=Knowledge().copies if copies is None else copies,
     )
 
 
@@ -81,7 +93,9 @@ def checked_knowledge(spec: KnowledgeSpec) -> Knowledge:
     """
     if spec.history is not None:
         read_history(spec.history)
-    return Knowledge(spec.documents, spec.history, spec.abstain, spec.cite)
+    return Knowledge(
+        spec.documents, spec.history, spec.abstain, spec.cite, spec.paraphrase, spec.copies
+    )
 
 
 def knowledge_hash(knowledge: Knowledge) -> str | None:

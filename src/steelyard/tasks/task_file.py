@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -64,8 +64,10 @@ _KEYS: dict[str, tuple[str, ...]] = {
 _MODEL_KEYS = (
     *("url", "model", "key_env"),
     *("usd_per_1m_input", "usd_per_1m_cached", "usd_per_1m_output"),
-    *("context_tokens", "concurrency", "timeout_s", "tokenizer", "plain_http"),
+    *("context_tokens", "concurrency", "timeout_s", "tokenizer", "plain_http", "engine"),
 )
+_ENGINES = ("torch", "llama.cpp")  # what can run a model that is here
+_ENGINE_KEYS = ("engine", "model", "context_tokens", "concurrency")
 _SPEC = ModelSpec("", "")  # what holds where nothing is said
 
 
@@ -156,8 +158,8 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         raise output.error(
             "schema", f'is for type = "json", and the type is "{output_type}". Remove one of them.'
         )
-    models, reflection, notes = _models(top.table("models"), search)
-    asked = models if reflection is None else (*models, reflection)
+    asked = {"reflection": search, "paraphrase": knowledge}
+    models, writers, notes = _models(top.table("models"), asked)
     tolerance = score.number("tolerance", high=1.0)
     hourly = top.table("models").number("usd_per_machine_hour")
     return TaskSpec(
@@ -172,11 +174,14 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         tolerance=0.02 if tolerance is None else tolerance,
         models=models,
         usd_per_machine_hour=0.10 if hourly is None else hourly,
-        limits=_limits(limits, asked),
-        knowledge=parse_knowledge(knowledge, output_type, has_users="user" in data.values),
+        limits=_limits(limits, (*models, *writers.values())),
+        knowledge=replace(
+            parse_knowledge(knowledge, output_type, has_users="user" in data.values),
+            paraphrase=writers.get("paraphrase"),
+        ),
         knowledge_table=knowledge,
         instructions=_variants(top, instruction),
-        search=Search(search.switch("examples"), reflection),
+        search=Search(search.switch("examples"), writers.get("reflection")),
         retention=tuple(
             score.file_at("retention", name)
             for name in score.strings("retention", '["arc_easy.jsonl"]') or ()
@@ -281,34 +286,46 @@ def _variants(top: Table, instruction: str) -> tuple[str, ...]:
     return variants
 
 
+_WRITTEN = {"reflection": "the instruction is rewritten", "paraphrase": "documents are rewritten"}
+
+
 def _models(
-    models: Table, search: Table
-) -> tuple[tuple[ModelSpec, ...], ModelSpec | None, tuple[str, ...]]:
-    """The models to weigh, and the one that reflects on their answers."""
+    models: Table, asked: dict[str, Table]
+) -> tuple[tuple[ModelSpec, ...], dict[str, ModelSpec], tuple[str, ...]]:
+    """The models to weigh, and those that `asked` names in other tables for what they write."""
     tables = {
         key: models.table(key)
         for key, value in models.values.items()
         if isinstance(value, dict) and key not in _KEYS["models"]
     }
     models.known_only((*_KEYS["models"], *tables), _KEYS)
-    remote = {name: _remote(table) for name, table in tables.items()}
+    remote = {
+        name: _local(table) if "engine" in table.values else _remote(table)
+        for name, table in tables.items()
+    }
     base = models.strings("base", '["default"]') or ("default",)
-    reflection = search.string("reflection", "the name of a [models.NAME] table")
-    if reflection is not None and reflection not in remote:
-        raise search.error(
-            "reflection",
-            f"is {shown(reflection)}, and there is no table [models.{reflection}]. Expected the "
-            "name of one, as the instruction is rewritten by a model behind a URL. Add it."
-            + nearest(reflection, remote),
-        )
+    writers: dict[str, ModelSpec] = {}
+    for key, table in asked.items():
+        writer = table.string(key, "the name of a [models.NAME] table")
+        if writer is None:
+            continue
+        if writer not in remote:
+            raise table.error(
+                key,
+                f"is {shown(writer)}, and there is no table [models.{writer}]. Expected the "
+                f"name of one, as {_WRITTEN[key]} by a model behind a URL. Add it."
+                + nearest(writer, remote),
+            )
+        writers[key] = remote[writer]
+    named = {*base, *(spec.name for spec in writers.values())}
     notes = tuple(
         f"[models.{name}] is not in [models] base, so it is not weighed."
         for name in remote
-        if name not in base and name != reflection
+        if name not in named
     )
     local = models.file.parent
     specs = tuple(remote.get(n) or ModelSpec(n, _source(local, n)) for n in base)
-    return specs, None if reflection is None else remote[reflection], notes
+    return specs, writers, notes
 
 
 def _source(folder: Path, name: str) -> str:
@@ -318,6 +335,26 @@ def _source(folder: Path, name: str) -> str:
     path = folder / Path(name).expanduser()
     spelt_as_path = name.startswith((".", "/", "~")) or name.endswith(".gguf")
     return str(path.absolute()) if spelt_as_path or path.exists() else name
+
+
+def _local(table: Table) -> ModelSpec:
+    """A model that is here, with what runs it."""
+    table.known_only(_MODEL_KEYS, _KEYS)
+    engine = cast(Literal["torch", "llama.cpp"], table.choice("engine", _ENGINES))
+    for key in table.values:
+        if key not in _ENGINE_KEYS:
+            raise table.error(
+                key,
+                "is of a model behind a URL, and engine says that this one is here. Remove one.",
+            )
+    name = table.at[-1]
+    return ModelSpec(
+        name=name,
+        source=_source(table.file.parent, table.string("model") or name),
+        context_tokens=_at_least_one(table, "context_tokens"),
+        concurrency=_at_least_one(table, "concurrency") or 1,
+        engine=engine,
+    )
 
 
 def _remote(table: Table) -> ModelSpec:

@@ -11,7 +11,7 @@ other without padding, and what all their prompts begin with stands once before 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,6 +57,14 @@ def bytes_per_token(decoder: Decoder, length: int) -> int:
 def tokens_at_once(decoder: Decoder, longest: int, memory_bytes: int) -> int:
     """How many tokens a micro-batch may have; a row is never cut."""
     return min(MICRO_BATCH_TOKENS, max(1, memory_bytes // bytes_per_token(decoder, longest)))
+
+
+def fit_memory(decoder: Decoder, rows: Sequence[Sized], memory_gb: float) -> None:
+    """Let the decoder hold as much at once as so much memory allows for the longest row."""
+    longest = max(map(len, rows))
+    memory_bytes = int(memory_gb * 1e9)
+    decoder.checkpointing = longest * bytes_per_token(decoder, longest) > memory_bytes
+    decoder.tokens_at_once = tokens_at_once(decoder, longest, memory_bytes)
 
 
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:

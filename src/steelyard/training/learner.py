@@ -13,6 +13,7 @@ from steelyard.core import Weights
 from steelyard.models import lora, whole
 from steelyard.models.decoder import Decoder
 from steelyard.models.torch_backend import Loaded
+from steelyard.training import optimizers
 from steelyard.training.ranks import ALONE, Ranks
 from steelyard.training.sharding import gathered, shard, spread
 
@@ -27,6 +28,10 @@ class Learner(Protocol):
 
     @property
     def parameters(self) -> list[nn.Parameter]: ...
+
+    def optimizer(self, weights: Weights) -> Any:
+        """What moves the parameters, before its first step: one of torch's, or like one."""
+        ...
 
     def stepped(self) -> None:
         """Called after each step of the optimiser."""
@@ -75,6 +80,9 @@ class Adapter:
         )
         decoder.switch.dropout = weights.dropout
 
+    def optimizer(self, weights: Weights) -> Any:
+        return optimizers.adamw(self.parameters, weights)
+
     def stepped(self) -> None:
         pass
 
@@ -110,6 +118,9 @@ class Whole:
                 move = partial(_move_gradient, self.exact[names])
                 part.register_post_accumulate_grad_hook(move)
         self.parameters = list(self.exact.values())
+
+    def optimizer(self, weights: Weights) -> Any:
+        return optimizers.adamw(self.parameters, weights)
 
     def stepped(self) -> None:
         with torch.no_grad():

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from steelyard.core import Json, Weights
 from steelyard.errors import TrainingError
@@ -30,13 +30,13 @@ from steelyard.models.tuning import settle_threads
 from steelyard.training import batches, checkpoint
 from steelyard.training.job import Progress
 from steelyard.training.learner import Learner
-from steelyard.training.objective import Lesson, Objective, Row
+from steelyard.training.objective import Lesson, Objective, Pace, Row
 from steelyard.training.ranks import ALONE, Ranks
 from steelyard.training.sharding import gathered, spread
 
 EVALUATIONS_PER_EPOCH = 2
 FLOOR = 0.1  # of the peak learning rate, at the end
-BETTER = 1e-3  # a held-out loss must fall by this share to count as better
+BETTER = 1e-3  # by this share a held-out loss must fall to count as better
 
 
 @dataclass(slots=True)
@@ -78,9 +78,9 @@ def train(
     """
     decoder, rows = learner.decoder, lesson.rows
     per_epoch = batches.steps_per_epoch(len(rows), weights.batch_size)
-    num_steps = per_epoch * weights.epochs
-    every = max(1, per_epoch // EVALUATIONS_PER_EPOCH)
-    optimizer = make_optimizer(learner.parameters, weights)
+    pace = lesson.pace or usual_pace(weights, per_epoch)
+    num_steps = pace.num_steps
+    optimizer = learner.optimizer(weights)
     best = learner.tensors()
     state = State()
     if (found := checkpoint.latest(folder)) is not None:
@@ -91,23 +91,23 @@ def train(
 
     while not state.stopped:
         step = state.step
-        if state.loss_count and (step % every == 0 or step == num_steps):
+        if state.loss_count and (step % pace.every == 0 or step == num_steps):
             point = _evaluate(learner, lesson, state, per_epoch, ranks)
             loss = point["held_out_loss"]
             log(Progress(step, num_steps, step / per_epoch, point["train_loss"], loss))
-            if loss is None or loss < state.best_loss * (1 - BETTER):
+            if loss is None or loss < state.best_loss * (1 - pace.better):
                 state.best_loss = state.best_loss if loss is None else loss
                 state.best_step, best = step, learner.tensors()
             waited = (step - (state.best_step or 0)) / per_epoch
             if step == num_steps:
-                state.stopped = f"after {weights.epochs} epochs"
+                state.stopped = f"after {round(num_steps / per_epoch, 2):g} epochs"
             elif waited >= weights.patience:
                 state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
             _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
             continue
 
         settle_threads(decoder.dtype)
-        set_learning_rate(optimizer, weights, step=step, num_steps=num_steps)
+        set_learning_rate(optimizer, weights, pace, step=step)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
         torch.manual_seed(_seed_of(seed, step, ranks.rank))
         mine = _take(learner, lesson.objective, [rows[i] for i in chosen], state, ranks)
@@ -131,16 +131,10 @@ def train(
     return state
 
 
-def make_optimizer(parameters: Sequence[nn.Parameter], weights: Weights) -> torch.optim.AdamW:
-    """AdamW. Matrices decay, and what there is one of for each row or column does not."""
-    kinds: dict[tuple[bool, type], list[nn.Parameter]] = {}
-    for parameter in parameters:
-        kinds.setdefault((parameter.ndim >= 2, type(parameter.data)), []).append(parameter)
-    groups = [
-        {"params": own, "weight_decay": weights.weight_decay if matrices else 0.0}
-        for (matrices, _), own in kinds.items()
-    ]
-    return torch.optim.AdamW(groups, lr=weights.peak_learning_rate, fused=True)
+def usual_pace(weights: Weights, per_epoch: int) -> Pace:
+    """All epochs, with a look at how far it is twice in each."""
+    every = max(1, per_epoch // EVALUATIONS_PER_EPOCH)
+    return Pace(per_epoch * weights.epochs, every, FLOOR, BETTER)
 
 
 def _evaluate(
@@ -234,16 +228,19 @@ def backward(
     return float(torch.stack(losses).sum()) if losses else 0.0  # the one wait for a GPU in a step
 
 
-def set_learning_rate(optimizer: Any, weights: Weights, *, step: int, num_steps: int) -> None:
-    """Linear warm-up, then a cosine down to `FLOOR` of the peak."""
-    warmup = max(1, round(weights.warmup_share * num_steps))
+def set_learning_rate(optimizer: Any, weights: Weights, pace: Pace, *, step: int) -> None:
+    """Linear warm-up, then a cosine down to the floor's share of the peak.
+
+    Groups of parameters with a peak of their own ("peak") keep it.
+    """
+    warmup = max(1, round(weights.warmup_share * pace.num_steps))
     if step < warmup:
         share = (step + 1) / warmup
     else:
-        done = (step - warmup) / max(1, num_steps - warmup)
-        share = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
+        done = (step - warmup) / max(1, pace.num_steps - warmup)
+        share = pace.floor + (1 - pace.floor) * 0.5 * (1 + math.cos(math.pi * done))
     for group in optimizer.param_groups:
-        group["lr"] = weights.peak_learning_rate * share
+        group["lr"] = group.get("peak", weights.peak_learning_rate) * share
 
 
 def _tensors(

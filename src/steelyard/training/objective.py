@@ -46,12 +46,28 @@ class Objective(Protocol[Row]):
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How many steps there are, after how many of them one looks how far it is, to which share of
+    its peak the learning rate falls, and by which share a held-out loss must fall to count as
+    better."""
+
+    num_steps: int
+    every: int
+    floor: float
+    better: float
+
+
+@dataclass(frozen=True, slots=True)
 class Lesson(Generic[Row]):
-    """What to learn, from which rows, and by which others it is watched (perhaps none)."""
+    """What to learn, from which rows, and by which others it is watched (perhaps none).
+
+    Without a `pace` the number of epochs sets it.
+    """
 
     objective: Objective[Row]
     rows: Sequence[Row]
     held_out: Sequence[Row] = ()
+    pace: Pace | None = None
 
 
 def mean_loss(objective: Objective[Row], decoder: Decoder, rows: Sequence[Row]) -> float:

@@ -9,8 +9,10 @@ up before each step. The first alone writes checkpoints, progress and the result
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,12 @@ from torch.distributed.tensor import DTensor
 
 from steelyard.training.objective import Row
 from steelyard.training.sharding import held
+
+# torchrun ends all when one dies, so this only ends what hangs. The first may take hours to write
+# what the others wait for.
+WAITING = timedelta(days=1)
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,22 @@ class Ranks:
         on_gpu = torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=WAITING)
         return cls(dist.get_rank(), size)
 
     @property
     def leads(self) -> bool:
         """Whether this is the one that writes."""
         return self.rank == 0
+
+    def after_the_first(self, make: Callable[[], Made]) -> Made:
+        """What `make` gives, once the first process has made it: the others find what it kept."""
+        if self.size > 1 and not self.leads:
+            dist.barrier()
+        made = make()
+        if self.size > 1 and self.leads:
+            dist.barrier()
+        return made
 
     def share(self, rows: Sequence[Row]) -> Sequence[Row]:
         """This process's rows of a step, about as long together as those of each other."""

@@ -9,13 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from steelyard.errors import TrainingError
 from steelyard.training.job import (
     CURVE_FILE,
     PROGRESS_FILE,
     RESULT_FOLDER,
-    Job,
     Progress,
     Trained,
 )
@@ -26,8 +26,14 @@ SECONDS_FILE = "seconds.json"
 SAID_CHARACTERS = 500
 
 
+class Written(Protocol):
+    """A job that the child can read from a folder: a `Job`, or a `ScratchJob`."""
+
+    def write(self, folder: Path) -> None: ...
+
+
 def train_in_child(
-    job: Job,
+    job: Written,
     folder: Path,
     *,
     log: Callable[[Progress], None] = lambda _: None,

@@ -15,10 +15,21 @@ from torch import Tensor
 
 from steelyard.models.fused import Product
 
-STATES_AT_ONCE = 64  # 12 MB of float32 logits for SmolLM2
+FEWEST_STATES = 64
+LOGITS_AT_ONCE = FEWEST_STATES * 49_152  # 12 MB in float32, for SmolLM2. Source: ours
 
 # The summed loss of a piece's float32 logits, which it may overwrite, and its gradient by them.
 PieceLoss = Callable[..., tuple[Tensor, Tensor]]
+
+
+def states_at_once(vocabulary: int) -> int:
+    """How many states make a piece. With few tokens to tell apart it takes more of them to be worth
+    a product.
+
+    >>> states_at_once(49_152), states_at_once(4096), states_at_once(151_936)
+    (64, 768, 64)
+    """
+    return max(FEWEST_STATES, LOGITS_AT_ONCE // vocabulary)
 
 
 def target_loss(states: Tensor, head: Product, targets: Tensor) -> Tensor:
@@ -29,7 +40,7 @@ def target_loss(states: Tensor, head: Product, targets: Tensor) -> Tensor:
 def piecewise(states: Tensor, head: Product, of_piece: PieceLoss, *wanted: Tensor) -> Tensor:
     """The sum of `of_piece(logits, *wanted)` over pieces of the states, float32.
 
-    Shapes: states [M, width] → logits [≤ STATES_AT_ONCE, V]; each of `wanted` [M, …].
+    Shapes: states [M, width] → logits [≤ states_at_once(V), V]; each of `wanted` [M, …].
     """
     loss: Tensor = _Piecewise.apply(states, head, of_piece, head.weight, head.bias, *wanted)
     return loss
@@ -58,7 +69,8 @@ class _Piecewise(torch.autograd.Function):
         gradients = []
         of_weight = torch.zeros_like(weight, dtype=torch.float32) if to_weight else None
         of_bias = torch.zeros_like(bias, dtype=torch.float32) if to_bias else None
-        pieces = (tensor.split(STATES_AT_ONCE) for tensor in (states, *wanted))
+        at_once = states_at_once(len(weight))
+        pieces = (tensor.split(at_once) for tensor in (states, *wanted))
         for part, *own in zip(*pieces, strict=True):
             loss, gradient = of_piece(head.forward(part).float(), *own)
             total += loss

@@ -14,8 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from steelyard.core import Json
 from steelyard.errors import SteelyardError, TrainingError
@@ -30,10 +30,7 @@ from steelyard.training.job import (
     Progress,
     held_out_rows,
 )
-
-if TYPE_CHECKING:  # a fake's child loads no torch
-    from steelyard.models.decoder import Decoder
-    from steelyard.training.objective import Lesson, Row
+from steelyard.training.scratch.job import CORPUS_FILE
 
 _Log = Callable[[Progress], None]
 
@@ -44,32 +41,40 @@ def main(folder: Path) -> int:
     if not among_others:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     leads = os.environ.get("RANK", "0") == "0"
-    job = Job.read(folder)
-    partial = folder / f".{RESULT_FOLDER}"
+    result = folder / f".{RESULT_FOLDER}"
     if leads:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        shutil.rmtree(result, ignore_errors=True)
+        result.mkdir()
     with (folder / PROGRESS_FILE if leads else Path(os.devnull)).open("a", encoding="utf-8") as out:
 
         def log(progress: Progress) -> None:
             out.write(json.dumps(asdict(progress)) + "\n")
             out.flush()
 
-        train = _train_fake if is_fake(job.model.source) else _train_model
         try:
-            curve = train(job, folder, partial, log)
+            curve = _trainer(folder)(folder, result, log)
         except SteelyardError as error:
             sys.stderr.write(f"{error}\n")
             return 1
     if leads:
-        (partial / CURVE_FILE).write_text(json.dumps(curve), encoding="utf-8")
-        partial.rename(folder / RESULT_FOLDER)
+        (result / CURVE_FILE).write_text(json.dumps(curve), encoding="utf-8")
+        result.rename(folder / RESULT_FOLDER)
     return 0
+
+
+def _trainer(folder: Path) -> Callable[[Path, Path, _Log], Json]:
+    """What the job in the folder asks for."""
+    if (folder / CORPUS_FILE).is_file():
+        from steelyard.training.scratch.child import train
+
+        return train
+    job = Job.read(folder)
+    return partial(_train_fake if is_fake(job.model.source) else _train_model, job)
 
 
 def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     from steelyard.models.torch_backend import TorchBackend
-    from steelyard.training import learner, lessons, loop
+    from steelyard.training import batches, learner, lessons, loop
     from steelyard.training.ranks import Ranks
 
     ranks = Ranks.join()
@@ -82,11 +87,14 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     stages = job.weights.learn
     folders = {stage: folder / f"{number}-{stage}" for number, stage in enumerate(stages)}
     # All of them before the first step: teacher and replay are the base as it is now.
-    prepared = {stage: lessons.prepare(job, stage, backend, folders[stage]) for stage in stages}
+    prepared = ranks.after_the_first(
+        lambda: {stage: lessons.prepare(job, stage, backend, folders[stage]) for stage in stages}
+    )
     learning = learner.begin(backend.loaded.decoder, job.weights, seed=job.seed, ranks=ranks)
     curves = []
     for stage, (lesson, counts) in prepared.items():
-        _fit_memory(job, learning.decoder, lesson)
+        every_row = [*lesson.rows, *lesson.held_out]
+        batches.fit_memory(learning.decoder, every_row, job.memory_gb)
         lesson, before = lessons.begin(lesson, learning.decoder)
         state = loop.train(
             learning,
@@ -104,16 +112,6 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     ranks.leave()
     *earlier, last = curves
     return {**last, "earlier": earlier} if earlier else last
-
-
-def _fit_memory(job: Job, decoder: Decoder, lesson: Lesson[Row]) -> None:
-    """Let the decoder hold as much at once as the job's memory allows for the longest row."""
-    from steelyard.training import batches
-
-    longest = max(len(row) for row in (*lesson.rows, *lesson.held_out))
-    memory_bytes = int(job.memory_gb * 1e9)
-    decoder.checkpointing = longest * batches.bytes_per_token(decoder, longest) > memory_bytes
-    decoder.tokens_at_once = batches.tokens_at_once(decoder, longest, memory_bytes)
 
 
 def _train_fake(job: Job, _folder: Path, result: Path, log: _Log) -> Json:
