@@ -35,6 +35,7 @@ bench:
 	$(BENCH)/training.py --small
 	$(BENCH)/verdict.py --small
 	$(BENCH)/ingest.py --small
+	$(BENCH)/serving.py --small
 
 # .steelyard stays: what was measured there took time.
 clean:

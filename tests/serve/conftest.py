@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fake_tasks import write_task
-from serving import Running, running
+from servers import Running, running
 from steelyard.lifecycle import publish, weigh
 from steelyard.serve.service import Settings
 from steelyard.tasks import load_task

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import event
 
 import steelyard
-from serving import Running
+from servers import Running
 from steelyard.core import Answer
 from steelyard.errors import HomeError
 from steelyard.lifecycle import open_home, publish, rollback

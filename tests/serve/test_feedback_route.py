@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving import Running
+from servers import Running
 from steelyard.core import Answer, Source, Usage
 from steelyard.lifecycle.releases import Served
 

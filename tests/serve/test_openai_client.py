@@ -11,7 +11,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from serving import Running, running
+from servers import Running, running
 from steelyard.lifecycle import find_release, open_home, open_release
 from steelyard.tasks import load_task
 
