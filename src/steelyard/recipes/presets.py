@@ -1,6 +1,6 @@
 """The named recipes: a table of values, and which of them fit a task.
 
-Adding a way to adapt means adding a line here, or a value to a part in core.py.
+Adding a way to adapt means adding a line here, or a value to a part in core/recipe.py.
 """
 
 from __future__ import annotations

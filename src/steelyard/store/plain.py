@@ -1,4 +1,4 @@
-"""Frozen values of `core.py` as JSON, and back by the types of their fields."""
+"""Frozen values of `core` as JSON, and back by the types of their fields."""
 
 from __future__ import annotations
 
