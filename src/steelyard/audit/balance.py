@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from scipy.stats import chi2_contingency
 
 from steelyard.audit.findings import Finding, percent
 from steelyard.audit.sheet import Sheet
@@ -89,6 +88,8 @@ def _shifted(numbers: Mapping[Split, Counter[str]]) -> Iterator[Finding]:
 
     Source: Pearson's chi-squared test, over the labels that are expected five times everywhere.
     """
+    from scipy.stats import chi2_contingency
+
     total = sum(numbers.values(), Counter[str]())
     smallest = min(counter.total() for counter in numbers.values()) / total.total()
     names = [label for label, number in total.items() if number * smallest >= 5]

@@ -46,7 +46,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from steelyard.core import Answer, Json, Score
 from steelyard.errors import TrialError
@@ -112,6 +111,8 @@ def _pair(answers: Sequence[Node], targets: Sequence[Node]) -> list[tuple[Node, 
     Equal objects are taken out first, which loses nothing: were `a` = `t` matched elsewhere, to
     `t'` and from `a'`, then matching `a` to `t` and `a'` to `t'` agrees on as many leaves.
     """
+    from scipy.optimize import linear_sum_assignment
+
     equal = Counter(answers) & Counter(targets)
     pairs = [(same, same) for same in equal.elements()]
     # still in the order of node(), so ties are broken in one way whatever the order of the lists

@@ -25,8 +25,6 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from sacrebleu.metrics import CHRF
-
 from steelyard.core import Answer, Json, Output, Score, Scorer
 from steelyard.errors import TaskError, TrialError, unknown
 from steelyard.measure.fields import FieldsScorer, share
@@ -140,6 +138,8 @@ def chrf(answer: Json, target: Json) -> float:
 
     Source: Popović 2015, https://aclanthology.org/W15-3049, as sacrebleu computes it.
     """
+    from sacrebleu.metrics import CHRF
+
     ours, theirs = as_text(answer), as_text(target)
     if ours.strip() == theirs.strip():  # sacrebleu gives two empty texts 0
         return 1.0

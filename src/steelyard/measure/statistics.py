@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtr
 
 from steelyard.errors import TrialError
 
@@ -196,6 +195,8 @@ def detectable_difference(
     Source: (z_{α/2} + z_β) standard errors, Miller 2024, arXiv 2411.00640, section 5; the
         interval is z_{α/2} of them to each side.
     """
+    from scipy.special import ndtri
+
     _check_share("detectable difference", power=power, confidence=confidence)
     low, high = interval
     reach = math.sqrt(_planning_constant(power, confidence)) / float(ndtri((1 + confidence) / 2))
@@ -355,6 +356,8 @@ def _p_values(resamples: int, clusters: int) -> Floats:
     Source: Hesterberg 2015, arXiv 1411.5279, expanded percentile interval, inverted; one is
     added to count and number as in Davison and Hinkley 1997, equation 4.11.
     """
+    from scipy.special import ndtri, stdtr
+
     share = (np.arange(resamples + 1) + 1) / (resamples + 1)
     quantile = ndtri(share) * math.sqrt((clusters - 1) / clusters)
     return np.asarray(np.minimum(1.0, 2 * stdtr(clusters - 1, quantile)))
@@ -434,4 +437,6 @@ def _check_share(where: str, **shares: float) -> None:
 
 def _planning_constant(power: float, confidence: float) -> float:
     """(z_{α/2} + z_β)², the figure that sample sizes are multiples of."""
+    from scipy.special import ndtri
+
     return float(ndtri((1 + confidence) / 2) + ndtri(power)) ** 2

@@ -7,9 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from steelyard.core import Answer, Json, Query, Recipe, Task
 from steelyard.recipes.prompt import target_text
@@ -45,6 +42,10 @@ def build_majority(recipe: Recipe, task: Task) -> ControlSystem:
 
 def build_tfidf(recipe: Recipe, task: Task) -> ControlSystem:
     """Bag of words: a linear model over labels, the nearest example's target otherwise."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     texts = [example.input for example in task.train]
     if not any(re.search(WORD, text) for text in texts):
         return build_majority(recipe, task)

@@ -17,9 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
 
 from steelyard.core import Answer, Example, Json, Query, Recipe, digest
 from steelyard.errors import StoreError, need
@@ -61,6 +58,8 @@ class Head:
 
     def log_probs(self, features: Floats) -> Floats:
         """Natural-log probabilities of the labels. Shapes: [N, D] → [N, L]."""
+        from scipy.special import log_softmax
+
         found: Floats = log_softmax(features @ self.weights.T + self.biases, axis=1)
         return found
 
@@ -182,6 +181,9 @@ def temperature_of(scores: Floats, places: NDArray[np.int64]) -> float:
     Shapes: scores [N, L], places [N]: the right label of each row.
     """
 
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
     def loss(log_temperature: float) -> float:
         found = log_softmax(scores / np.exp(log_temperature), axis=1)
         return float(-found[np.arange(len(places)), places].mean())
@@ -192,6 +194,8 @@ def temperature_of(scores: Floats, places: NDArray[np.int64]) -> float:
 
 def _fit(features: Floats, places: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Weights and biases, a row for each different place in their order."""
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=STRENGTH, tol=TOLERANCE, max_iter=1000)
     model.fit(features, places)
     if len(model.classes_) == 2:  # scikit-learn keeps the second label's numbers alone
@@ -226,6 +230,8 @@ def _calibration(
     scores: Floats, places: NDArray[np.int64], folds: NDArray[np.int64]
 ) -> Calibration | None:
     """Every fold judged with the temperature of the others; None where there is only one."""
+    from scipy.special import log_softmax
+
     if len(np.unique(folds)) < 2:
         return None
     own = np.ones(len(places))
