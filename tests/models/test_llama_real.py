@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from steelyard.core import ModelSpec
 from steelyard.models import Message, Sampling, open_backend
-from steelyard.models.contracts import check_backend
+from steelyard.models.base import too_long
+from steelyard.models.contracts import SCHEMA, check_backend
 from steelyard.models.llama_server import llama_server
 from steelyard.models.opening import locate, weights_folder
 
@@ -38,11 +40,19 @@ def test_llama_cpp_behind_a_url_keeps_the_contract() -> None:
         assert not again.usage.estimated
 
 
-def test_llama_cpp_as_an_engine_keeps_the_contract_and_comes_back_after_a_crash() -> None:
+def test_llama_cpp_as_an_engine_answers_as_its_tokens_say_and_comes_back_after_a_crash() -> None:
     spec = ModelSpec("small", "default", context_tokens=512, concurrency=1, engine="llama.cpp")
     backend: Any = open_backend(spec)
-    check_backend(backend)
-    [before] = backend.generate([PROMPT], Sampling(9))
+    assert backend.count_tokens(PROMPT) == 21
+    long = (Message("user", "why " * 512),)
+    before, failed = backend.generate([PROMPT, long], Sampling(9))
+    assert before.text.startswith("A ripe banana")
+    assert (before.complete, before.usage.prompt_tokens) == (False, 21)
+    assert failed.error == too_long(backend.count_tokens(long) + 9, 512)
+    [json_text] = backend.generate([PROMPT], Sampling(64, SCHEMA))
+    assert json.loads(json_text.text)["kind"] in ("card", "cash")
+    [choice] = backend.choose_labels([PROMPT], ["red", "yellow"])
+    assert (choice.label, choice.error) == (1, None)
     backend.model.process._child._process.kill()
     [after] = backend.generate([PROMPT], Sampling(9))
     assert (after.text, after.error) == (before.text, None)
