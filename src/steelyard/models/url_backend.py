@@ -40,9 +40,9 @@ from steelyard.models.token_counts import ByLength, ByTokenizer, Counter, size_b
 CONTEXT_TOKENS = 8_192  # no model that is served today holds less. Source: ours
 MAX_REPLY_BYTES = 8_000_000
 KEY = "label"  # of the object that holds a chosen label
-ROOM_FOR_KEY = (
-    48  # tokens: the object around a label, with all the blanks that models like. Source: ours
-)
+# Tokens: the object around a label, with all the blanks that a model likes to write.
+# Source: ours, see docs/log/2026-11-27-models-by-url.md
+ROOM_FOR_KEY = 48
 # Parameters that some servers call otherwise, or do not take from all models.
 # Source: OpenAI, "Reasoning models": max_completion_tokens, and no temperature
 ADAPTED = ("max_tokens", "temperature", "seed")
