@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from steelyard.errors import ModelError, need
 from steelyard.models.base import Prompt
 
-# Three bytes of UTF-8 a token: English has about four, other European languages three, and a
-# Chinese or Japanese sign is three bytes and about one token, so that most counts are too high
-# and a prompt that is packed by them fits. Source: ours, docs/log/2026-11-27-models-by-url.md
+# Three bytes of UTF-8 a token: English prose has more than four, records of names and numbers
+# three, and a Chinese or Japanese sign is three bytes and about one token. Source: ours, docs/log/2026-11-27-models-by-url.md
 BYTES_PER_TOKEN = 3
 TOKENS_PER_MESSAGE = 4  # its role and what stands around it. Source: OpenAI cookbook, 2023
 
