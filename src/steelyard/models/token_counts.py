@@ -11,7 +11,8 @@ from steelyard.errors import ModelError, need
 from steelyard.models.base import Prompt
 
 # Three bytes of UTF-8 a token: English prose has more than four, records of names and numbers
-# three, and a Chinese or Japanese sign is three bytes and about one token. Source: ours, docs/log/2026-11-27-models-by-url.md
+# three, and a Chinese or Japanese sign is three bytes and about one token.
+# Source: ours, docs/log/2026-11-27-models-by-url.md
 BYTES_PER_TOKEN = 3
 TOKENS_PER_MESSAGE = 4  # its role and what stands around it. Source: OpenAI cookbook, 2023
 
