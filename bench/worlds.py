@@ -32,14 +32,21 @@ import planted
 import rounds
 from steelyard.core import ModelSpec, Recipe, Split, Task, Verdict
 from steelyard.lifecycle import weigh
-from steelyard.measure.decision import Candidate, Decision, compare_pairs, decide, settle
+from steelyard.measure.decision import (
+    Candidate,
+    Decision,
+    compare_pairs,
+    decide,
+    second_look,
+    settle,
+)
 from steelyard.measure.scorers import contains
 from steelyard.recipes import presets, select
 from steelyard.tasks import load_task
 
 CLOSED_BOOK = 0.05  # an invented fact is not guessed more often than this. Source: ours
 WINNERS = 0.05  # twins may be told apart as often as this
-NUM_STUDIES, STUDY_EXAMPLES = 400, 100  # of twins, simulated
+NUM_STUDIES, STUDY_EXAMPLES = 1000, 100  # of twins, simulated; ± 0.7 % at 5 %
 # One or two of a kind, beside the controls: of no world's rivals may one be absent.
 RECIPES = ("few-shot", "nearest-shot", "lora", "head", "rag", "rag+shots", "lora+rag")
 TWINS = planted.TWINS
@@ -192,7 +199,8 @@ def _shown_on_test(decision: Decision, test: Sequence[Candidate], seed: int) -> 
     """Whether the test settles it because one of them scores higher beyond chance."""
     named = {candidate.name: candidate for candidate in test}
     pair = named[decision.best], named[str(decision.rival)]
-    [found] = compare_pairs([pair], _groups(test), "test", confidence=CONFIDENCE, seed=seed)
+    sure = second_look(CONFIDENCE)
+    [found] = compare_pairs([pair], _groups(test), "test", confidence=sure, seed=seed)
     settled = settle(decision, found, tolerance=TOLERANCE, eligible=TWINS)
     low, high = found.interval
     return settled.outcome == "chosen" and not low <= 0 <= high

@@ -92,7 +92,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         clock.now += seconds
 
     stand_in = SimpleNamespace(
-        monotonic=lambda: clock.now, perf_counter=lambda: clock.now, sleep=sleep
+        monotonic=lambda: clock.now,
+        perf_counter=lambda: clock.now,
+        process_time=lambda: clock.now,
+        sleep=sleep,
     )
     for name in ("lifecycle.weigh", "lifecycle.trials", "measure.trial", "models.fake"):
         monkeypatch.setattr(sys.modules[f"steelyard.{name}"], "time", stand_in)
@@ -106,9 +109,10 @@ def minutes_for(seconds: float) -> float:
 def test_a_time_limit_skips_what_did_not_fit_with_its_reason_and_still_decides(tmp_path, clock):
     task = load_task(write_task(tmp_path, "text", model="fake:20"))
     home = tmp_path / "home"
-    # 20 dev examples of 20 ms: zero-shot is through after 0.4 s, few-shot's batch after 0.7 s.
+    # 20 dev examples of 20 ms: zero-shot is through after 0.4 s and
+    # one answer that warms up, few-shot's batch after 0.7 s more.
     names = ["few-shot", "nearest-shot"]
-    verdict = weigh(task, home=home, recipes=names, minutes=minutes_for(0.65))
+    verdict = weigh(task, home=home, recipes=names, minutes=minutes_for(0.67))
     reports = {report.name: report for report in verdict.recipes}
     assert [r.status for r in verdict.recipes] == ["finished"] * 3 + ["skipped"] * 2
     assert reports["few-shot"].why == "the time limit came after 15 of 20 answers"

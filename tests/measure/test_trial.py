@@ -16,7 +16,16 @@ from steelyard.errors import TrialError
 from steelyard.measure import trial
 from steelyard.measure.grading import Grader
 from steelyard.measure.scorers import SCORERS
-from steelyard.measure.trial import ALONE, BATCH, OutOfTimeError, Price, batches, measure, renewed
+from steelyard.measure.trial import (
+    ALONE,
+    BATCH,
+    OutOfTimeError,
+    Price,
+    batches,
+    machine_ms,
+    measure,
+    renewed,
+)
 
 PRICED = ModelSpec("big", "big", None, None, 3.0, 0.3, 15.0)
 HOURLY = Price(3.6)  # a dollar per million milliseconds
@@ -28,6 +37,9 @@ class Clock:
     """Stands in for the module `time`; only a system's work moves it."""
 
     now: float = 100.0
+
+    def process_time(self) -> float:
+        return 0.0  # what is measured here waits
 
     def perf_counter(self) -> float:
         return self.now
@@ -356,3 +368,13 @@ def test_a_stored_row_is_scored_and_priced_as_today_and_its_answer_stays():
     assert (
         renewed(lost, example("e1", "x", "b"), Grader(SCORERS["exact"]), Price(100.0)).score is None
     )
+
+
+def test_the_machines_time_is_what_its_cores_did_whatever_else_ran_beside_it():
+    quiet, beside_others = machine_ms(1000, 1600, cores=2), machine_ms(4000, 1600, cores=2)
+    assert quiet == beside_others == 800
+    assert machine_ms(1000, 900, cores=2) == 450  # one of two cores was free for others
+
+
+def test_where_a_child_or_another_machine_did_the_work_the_wait_counts():
+    assert machine_ms(1000, 3, cores=2) == 1000

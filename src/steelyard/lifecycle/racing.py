@@ -39,6 +39,7 @@ class Race:
     weighed: dict[str, Weighed] = field(default_factory=dict)
     plan: list[list[Example]] = field(default_factory=list)
     seconds_per_answer: dict[str, float] = field(default_factory=dict)
+    warm: set[str] = field(default_factory=set)
 
     def run(self) -> list[Weighed]:
         """Every recipe with its rows, or why it has none, in the order in which they were given."""
@@ -69,6 +70,9 @@ class Race:
         self.weighed[recipe.name] = weighed
         if weighed.status != "finished":
             return
+        if recipe.model not in self.warm:
+            self.warm.add(recipe.model)
+            self.trials.warm_up(recipe)
         for number in numbers:
             try:
                 self._advance(recipe.name, number)

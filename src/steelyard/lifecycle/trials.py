@@ -108,6 +108,15 @@ class Trials:
         more = checked(more, len(self.task.dev))
         return more if more.status == "finished" else self.out(more)
 
+    def warm_up(self, recipe: Recipe) -> None:
+        """Have a model answer once before it is timed, unless it was measured before: the first
+        answer pays for what is loaded on first use."""
+        built, price = self._build(recipe), price_of(recipe, self.task)
+        named = (self.task.hash, recipe.name, built.fingerprint)
+        if not self.home.database.rows(TrialRef(*named, "dev", self.seed)):
+            once = [self.task.train[:1]]
+            measure(built.system, once, self.grader, price=price, done={}, save=lambda _: None)
+
     def out(self, weighed: Weighed) -> Weighed:
         """The recipe as it is, and said to be through; its system is let go."""
         self.built.pop(weighed.recipe, None)

@@ -30,7 +30,7 @@ from steelyard.lifecycle.shares import LEARNERS
 from steelyard.lifecycle.trials import CONFIDENCE, TEST_SHARE, Trials
 from steelyard.measure import sentences
 from steelyard.measure.curve import Amount, context_curve
-from steelyard.measure.decision import Decision, compare_pairs, decide, settle
+from steelyard.measure.decision import Decision, compare_pairs, decide, second_look, settle
 from steelyard.measure.diagnostics import explain
 from steelyard.measure.grading import Grader
 from steelyard.measure.money import fronts
@@ -189,14 +189,19 @@ class _Run:
             self.trials.on_test(self.trials.guarded(w)) if w.recipe.name in final else w
             for w in weighed
         ]
-        tests = self._test_comparisons(weighed, final, groups)
+        tests = self._test_comparisons(weighed, final, groups, CONFIDENCE)
         if decision.outcome == "cannot_tell" and tests:
             eligible = [c.name for c in candidates if c.eligible]
-            decision = settle(decision, tests[0], tolerance=task.tolerance, eligible=eligible)
+            [test] = self._test_comparisons(weighed, final, groups, second_look(CONFIDENCE))
+            decision = settle(decision, test, tolerance=task.tolerance, eligible=eligible)
         return self._verdict(weighed, diagnostics, decision, tests, final)
 
     def _test_comparisons(
-        self, weighed: Sequence[Weighed], final: Sequence[str], groups: Mapping[str, str]
+        self,
+        weighed: Sequence[Weighed],
+        final: Sequence[str],
+        groups: Mapping[str, str],
+        confidence: float,
     ) -> tuple[Comparison, ...]:
         found = {
             w.recipe.name: candidate(w, self.task, "test") for w in weighed if "test" in w.rows
@@ -206,7 +211,7 @@ class _Run:
         a, b = (found[name] for name in final)
         if len({groups[example] for example in a.scores if example in b.scores}) < 2:
             return ()  # too much failed: their reports count the errors
-        return compare_pairs([(a, b)], groups, "test", confidence=CONFIDENCE, seed=self.seed)
+        return compare_pairs([(a, b)], groups, "test", confidence=confidence, seed=self.seed)
 
     def _verdict(
         self,

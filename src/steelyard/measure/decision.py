@@ -16,7 +16,8 @@
 examples, passages, history) it has fewer to make, to keep and to renew.
 
 When dev cannot tell two recipes apart, both are measured on the sealed test, and `settle` lets
-that one comparison, planned on dev alone, decide where it can.
+that one comparison, planned on dev alone, decide where it can. It is a second chance to be wrong,
+so it is made at half the level (`second_look`): dev tells 3 % of twins apart, the test 1.5 % more.
 
 Costs within a factor of `SAME_COST` count as the same: they are measured on a machine that has
 other things to do. Source of the rules: DESIGN section 6; of the factor: ours, not measured.
@@ -194,6 +195,17 @@ def _choose(
         prefer = cheapest([pick, rival])
         return replace(decision, outcome="cannot_tell", prefer=prefer.name, rival=rival.name)
     return replace(decision, outcome="chosen", chosen=pick.name)
+
+
+def second_look(confidence: float) -> float:
+    """The confidence at which the sealed test settles what dev left open.
+
+    Source: ours, docs/log/2026-11-26-race.md
+
+    >>> second_look(0.95)
+    0.975
+    """
+    return 1 - (1 - confidence) / 2
 
 
 def settle(

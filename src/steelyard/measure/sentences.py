@@ -255,6 +255,11 @@ def _cannot_tell(
             f"On {test.num_examples} sealed test examples {test.a} is {_difference(test)} "
             f"(against {test.b})."
         )
+        low, high = test.interval
+        if low > 0 or high < 0:
+            parts.append(
+                "After dev could not tell, that is not enough: it counts at half the level."
+            )
     return parts
 
 
