@@ -172,6 +172,19 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """When what is served of a task is refreshed without being asked: see docs/refresh.md.
+
+    `on_drift`: as soon as one of the signs of drift is there. `rollback`: a refreshed release that
+    users score lower than they did the one before gives its place back.
+    """
+
+    every_hours: float | None = None
+    on_drift: bool = False
+    rollback: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What the user wants, with the rows already read, checked and split.
 
@@ -204,6 +217,7 @@ class Task:
     unlabelled: tuple[str, ...] = ()
     preferences: tuple[Preference, ...] = ()
     retention: tuple[Path, ...] = ()
+    refresh: Refresh = Refresh()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""
@@ -728,7 +742,8 @@ class Release:
     `snapshot` is the artefact that holds task and recipe as they were, `artefacts` those of its
     weights; of the accepted answers it may show those up to the number `accepted`. It is stale
     once the task's hash, the `index` of what it looks up or an artefact is another one. `parity`
-    says what was found when it was measured again through what serves it.
+    says what was found when it was measured again through what serves it. `collection` holds the
+    documents of a refreshed one; those of others are in the task's own.
     """
 
     name: str
@@ -745,6 +760,7 @@ class Release:
     verdict: Json = None
     version: int = 0
     created_at: str = ""
+    collection: str = ""
 
     @property
     def id(self) -> str:

@@ -21,6 +21,7 @@ from steelyard.cli import (
     plan,
     pretrain,
     publish,
+    refresh,
     report,
     rollback,
     serve,
@@ -43,6 +44,7 @@ app.command("advise")(advise.command)
 app.command("weigh")(weigh.command)
 app.command("publish")(publish.command)
 app.command("serve")(serve.command)
+app.command("refresh")(refresh.command)
 app.command("rollback")(rollback.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)

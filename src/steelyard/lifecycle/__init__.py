@@ -8,6 +8,7 @@ from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
 from steelyard.lifecycle.publishing import Published, publish, rollback
+from steelyard.lifecycle.refreshing import Refreshed, refresh, refresh_due
 from steelyard.lifecycle.releases import Served, find_release, open_release
 from steelyard.lifecycle.reports import (
     Files,
@@ -26,6 +27,7 @@ __all__ = [
     "Files",
     "Home",
     "Published",
+    "Refreshed",
     "Served",
     "advise",
     "check",
@@ -42,6 +44,8 @@ __all__ = [
     "plan",
     "publish",
     "recipe_file",
+    "refresh",
+    "refresh_due",
     "rollback",
     "unlearn",
     "weigh",
