@@ -25,6 +25,7 @@ from steelyard.cli import (
     report,
     rollback,
     serve,
+    status,
     weigh,
 )
 from steelyard.errors import InputError, SteelyardError
@@ -44,6 +45,7 @@ app.command("advise")(advise.command)
 app.command("weigh")(weigh.command)
 app.command("publish")(publish.command)
 app.command("serve")(serve.command)
+app.command("status")(status.command)
 app.command("refresh")(refresh.command)
 app.command("rollback")(rollback.command)
 app.command("ask")(ask.command)

@@ -18,6 +18,7 @@ from steelyard.lifecycle.reports import (
     recipe_file,
     write_report,
 )
+from steelyard.lifecycle.watching import Standing, status
 from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Published",
     "Refreshed",
     "Served",
+    "Standing",
     "advise",
     "check",
     "chosen_system",
@@ -47,6 +49,7 @@ __all__ = [
     "refresh",
     "refresh_due",
     "rollback",
+    "status",
     "unlearn",
     "weigh",
     "write_report",

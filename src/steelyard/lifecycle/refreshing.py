@@ -29,6 +29,7 @@ from steelyard.lifecycle.releases import (
 )
 from steelyard.lifecycle.renewing import News, Option, drop_collection, news, options
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
+from steelyard.lifecycle.watching import give_back, look
 from steelyard.lifecycle.weigh import open_account, reach_scorer
 from steelyard.measure.grading import Grader
 from steelyard.measure.renewal import Renewal, Tried, Way, choose, enough
@@ -75,7 +76,14 @@ def refresh(
 
 def _refresh(task: Task, home: Home, name: str, why: str, listen: Listener) -> Refreshed:
     champion = find_release(home, name)
-    job = home.refreshes.begin(name, job_key(task, champion, home), why)
+    key = job_key(task, champion, home)
+    gone = _rolled_back(home, name, key)
+    job = home.refreshes.begin(name, key, why)
+    if gone is not None:
+        sentence = f"Nothing was changed: what is new now made {gone}, which was rolled back."
+        body: Json = {"way": "nothing", "sentence": sentence, "release": None}
+        home.refreshes.end(job.id, "done", body)
+        return Refreshed(name, "nothing", sentence, None, body)
     try:
         done = _Run(task, home, champion, job, listen).run()
     except SteelyardError as error:
@@ -88,6 +96,14 @@ def _refresh(task: Task, home: Home, name: str, why: str, listen: Listener) -> R
 def job_key(task: Task, champion: Release, home: Home) -> str:
     """Names all that a refresh depends on: the same twice comes to the same."""
     return digest([task.hash, champion.id, home.database.last_accepted()])
+
+
+def _rolled_back(home: Home, name: str, key: str) -> str | None:
+    """The release that the same refresh came to before, as it is the champion no more."""
+    for job in home.refreshes.all(name):
+        if job.key == key and job.status == "done" and job.body.get("release"):
+            return str(job.body["release"])
+    return None
 
 
 @contextmanager
@@ -326,6 +342,9 @@ def _why_due(task: Task, champion: Release, home: Home, now: datetime) -> str | 
         since = now - datetime.fromisoformat(last)
         if since >= timedelta(hours=hours) or since < timedelta(0):
             return f"every {hours:g} hours"
+    if task.refresh.on_drift and all(job.key != job_key(task, champion, home) for job in jobs):
+        signs = [sign.name for sign in look(home, champion) if sign.alarm]
+        return f"drift of {', '.join(signs)}" if signs else None
     return None
 
 
@@ -334,11 +353,16 @@ def refresh_due(
 ) -> list[Refreshed]:
     """Refresh all that is due, one after the other; what fails is told and stops no other.
 
+    First, refreshed releases that users score lower than the one before give their place back.
+
     Raises:
         HomeError: another process works in the home folder.
     """
     done = []
     with open_home(home, create=False) as opened:
+        for name, release, why in give_back(opened):
+            body: Json = {"way": "nothing", "sentence": why, "release": release.id}
+            done.append(Refreshed(name, "nothing", why, release, body))
         for one in due(opened, now=now):
             if one.task is None:
                 done.append(Refreshed(one.name, "nothing", one.why, None, {"sentence": one.why}))

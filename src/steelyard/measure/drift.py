@@ -4,13 +4,13 @@
       embeddings    energy distance, permuted         one look      each look is a test
       shares        mean of [0, 1], permuted          one look      each look is a test
       rates         Fisher's exact test               one look      each look is a test
-    scores of feedback against the first ones         any time      one test, however often looked at
+    scores of feedback against the first ones         any time      one, however often looked at
 
-Each sign says there is drift when its p value is at most its level. `levels` shares a false-alarm
+Each sign says there is drift when its p value is at most its level. `level` shares a false-alarm
 rate out among the signs of a look, so that while nothing changes at most that share of looks raises
-any alarm at all (a union bound). The tests are exact, but for the embeddings and shares that are
-permuted, whose p values are valid for any number of permutations (Phipson and Smyth 2010, "Permutation
-p-values should never be zero"). Source of the energy distance: Székely and Rizzo 2013.
+any alarm at all (a union bound). P values of permutations are valid for any number of them (Phipson
+and Smyth 2010, "Permutation p-values should never be zero"). Source of the energy distance: Székely
+and Rizzo 2013.
 """
 
 from __future__ import annotations
