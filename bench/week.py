@@ -285,14 +285,14 @@ def draw(events: Sequence[Event]) -> str:
             parts.append(f'<text x="{x + 6}" y="{34 + 13 * line}" fill="#52606d">{text}</text>')
         parts.append(f'<line x1="{x}" y1="8" x2="{x}" y2="{height - 10}" stroke="#e4e7eb"/>')
     for lane, name in enumerate(names):
-        y = TOP + LANE * lane + 40
+        y = TOP + LANE * lane + 36
         parts.append(f'<text x="8" y="{y + 4}" font-weight="bold">{escape(name)}</text>')
         end = LEFT + WIDTH * len(DAYS)
         parts.append(f'<line x1="{LEFT}" y1="{y}" x2="{end}" y2="{y}" stroke="#cbd2d9"/>')
         for day in range(len(DAYS)):
             mine = [e for e in events if (e.name, e.day) == (name, day)]
             for place, event in enumerate(mine):
-                x = LEFT + day * WIDTH + 24 + 60 * place
+                x = LEFT + day * WIDTH + 24 + 70 * place
                 said = kind(event)
                 parts.append(
                     f'<circle cx="{x}" cy="{y}" r="7" fill="{COLOURS[said]}">'
