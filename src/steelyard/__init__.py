@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from steelyard.lifecycle.checking import check
     from steelyard.lifecycle.planning import plan
     from steelyard.lifecycle.publishing import publish, rollback
+    from steelyard.lifecycle.refreshing import refresh
     from steelyard.lifecycle.weigh import weigh
     from steelyard.measure.compare import compare
     from steelyard.tasks import load_task
@@ -52,6 +53,7 @@ _PLACES = {
     "load_task": "tasks",
     "plan": "lifecycle",
     "publish": "lifecycle",
+    "refresh": "lifecycle",
     "rollback": "lifecycle",
     "weigh": "lifecycle",
 }
@@ -73,6 +75,7 @@ __all__ = [
     "load_task",
     "plan",
     "publish",
+    "refresh",
     "rollback",
     "weigh",
 ]

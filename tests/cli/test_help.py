@@ -26,7 +26,7 @@ def test_the_commands_are_those_of_the_design_that_are_built():
     assert {"ask", "check", "compare", "report", "weigh", "knowledge"} <= set(GROUP.commands)
     verbs = {"check", "advise", "weigh", "publish", "serve", "refresh", "report", "plan", "ask"}
     assert set(GROUP.commands) <= verbs | {
-        *("compare", "export", "knowledge", "pretrain", "rollback", "keys", "feedback")
+        *("compare", "export", "knowledge", "pretrain", "rollback", "keys", "feedback", "status")
     }
     assert {f"knowledge {verb}" for verb in ("add", "remove", "list", "search")} <= set(COMMANDS)
 

@@ -98,3 +98,23 @@ def test_a_port_that_is_taken_is_said_to_be_so(weighed, steelyard):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ran = steelyard("serve", "--port", str(taken.getsockname()[1]))
     assert (ran.code, "cannot be listened at" in ran.err) == (2, True)
+
+
+def test_refresh_and_status_say_what_there_is(weighed, steelyard):
+    assert "Nothing is published" in steelyard("status").out
+    steelyard("publish", "task.toml", "--recipe", "nearest-shot")
+    ran = steelyard("refresh", "task.toml", "--json", "out.json")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Nothing changed for small@1 since it was published." in ran.out
+    body = json.loads((weighed / "out.json").read_text(encoding="utf-8"))
+    assert (body["name"], body["way"], body["champion"]) == ("small", "nothing", "small@1")
+    due = steelyard("refresh", "--due", "--json", "-")
+    assert json.loads(due.out) == {"refreshed": []}
+    told = steelyard("status", "--json", "-")
+    [one] = json.loads(told.out)["releases"]
+    assert (one["release"], one["num_requests"]) == ("small@1", 0)
+    assert one["last_refresh"]["status"] == "done"
+    assert {sign["name"] for sign in one["signs"]} >= {"inputs", "words", "errors", "scores"}
+    assert "inputs: too little seen" in steelyard("status").out
+    for wrong in ([], ["task.toml", "--due"]):
+        assert steelyard("refresh", *wrong).code == 2

@@ -21,9 +21,11 @@ from steelyard.cli import (
     plan,
     pretrain,
     publish,
+    refresh,
     report,
     rollback,
     serve,
+    status,
     weigh,
 )
 from steelyard.errors import InputError, SteelyardError
@@ -43,6 +45,8 @@ app.command("advise")(advise.command)
 app.command("weigh")(weigh.command)
 app.command("publish")(publish.command)
 app.command("serve")(serve.command)
+app.command("status")(status.command)
+app.command("refresh")(refresh.command)
 app.command("rollback")(rollback.command)
 app.command("ask")(ask.command)
 app.command("report")(report.command)

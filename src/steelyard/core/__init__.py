@@ -21,6 +21,7 @@ from steelyard.core.task import (
     ModelSpec,
     Output,
     Preference,
+    Refresh,
     Search,
     Task,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Query",
     "Recipe",
     "RecipeReport",
+    "Refresh",
     "Release",
     "Row",
     "Score",

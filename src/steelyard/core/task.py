@@ -136,6 +136,19 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """When what is served of a task is refreshed without being asked: see docs/refresh.md.
+
+    `on_drift`: as soon as one of the signs of drift is there. `rollback`: a refreshed release that
+    users score lower than they did the one before gives its place back.
+    """
+
+    every_hours: float | None = None
+    on_drift: bool = False
+    rollback: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What the user wants, with the rows already read, checked and split.
 
@@ -168,6 +181,7 @@ class Task:
     unlabelled: tuple[str, ...] = ()
     preferences: tuple[Preference, ...] = ()
     retention: tuple[Path, ...] = ()
+    refresh: Refresh = Refresh()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""

@@ -211,7 +211,8 @@ class Release:
     `snapshot` is the artefact that holds task and recipe as they were, `artefacts` those of its
     weights; of the accepted answers it may show those up to the number `accepted`. It is stale
     once the task's hash, the `index` of what it looks up or an artefact is another one. `parity`
-    says what was found when it was measured again through what serves it.
+    says what was found when it was measured again through what serves it. `collection` holds the
+    documents of a refreshed one; those of others are in the task's own.
     """
 
     name: str
@@ -228,6 +229,7 @@ class Release:
     verdict: Json = None
     version: int = 0
     created_at: str = ""
+    collection: str = ""
 
     @property
     def id(self) -> str:

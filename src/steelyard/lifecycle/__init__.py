@@ -8,6 +8,7 @@ from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
 from steelyard.lifecycle.publishing import Published, publish, rollback
+from steelyard.lifecycle.refreshing import Refreshed, refresh, refresh_due
 from steelyard.lifecycle.releases import Served, find_release, open_release
 from steelyard.lifecycle.reports import (
     Files,
@@ -17,6 +18,7 @@ from steelyard.lifecycle.reports import (
     recipe_file,
     write_report,
 )
+from steelyard.lifecycle.watching import Standing, status
 from steelyard.lifecycle.weigh import weigh
 
 __all__ = [
@@ -26,7 +28,9 @@ __all__ = [
     "Files",
     "Home",
     "Published",
+    "Refreshed",
     "Served",
+    "Standing",
     "advise",
     "check",
     "chosen_system",
@@ -42,7 +46,10 @@ __all__ = [
     "plan",
     "publish",
     "recipe_file",
+    "refresh",
+    "refresh_due",
     "rollback",
+    "status",
     "unlearn",
     "weigh",
     "write_report",

@@ -11,6 +11,7 @@ from pathlib import Path
 from steelyard.errors import HomeError
 from steelyard.store import Artefacts, Database, Releases
 from steelyard.store.keys import Keys
+from steelyard.store.refreshes import Refreshes
 
 DEFAULT_HOME = Path(".steelyard")
 
@@ -33,6 +34,11 @@ class Home:
     def keys(self) -> Keys:
         """Who may ask a server of this home."""
         return Keys(self.database.engine)
+
+    @property
+    def refreshes(self) -> Refreshes:
+        """The refreshes of what was published here."""
+        return Refreshes(self.database.engine)
 
     @property
     def traffic(self) -> Path:

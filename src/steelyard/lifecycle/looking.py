@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from steelyard.core import Recipe, Task, digest
+from steelyard.core import Example, Recipe, Task, digest
 from steelyard.errors import InputError
 from steelyard.knowledge.ingest import Outcome, Reader, update
 from steelyard.knowledge.reading import Document, Found, read_files
@@ -18,37 +18,42 @@ from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
 from steelyard.models import embedder_of, open_embedder
 from steelyard.models.opening import is_fake
 from steelyard.recipes import Lookup
+from steelyard.recipes.prompt import target_text
 from steelyard.store.sqlite import utc_now
 from steelyard.tasks.knowledge import read_history
 
 
-def open_lookup(task: Task, home: Home, recipes: Sequence[Recipe]) -> Lookup:
+def open_lookup(
+    task: Task, home: Home, recipes: Sequence[Recipe], *, within: str | None = None
+) -> Lookup:
     """Where these recipes look, until the home folder is closed.
 
     What they need of the documents and records is read now, as far as it changed. The task's
-    collection then holds what the task names and nothing else.
+    collection, or the one named by `within`, then holds what the task names and nothing else.
 
     Raises:
         InputError: there is no text in any of them.
     """
     contexts = [context for recipe in recipes for context in recipe.contexts]
     reads = any("documents" in recipe.weights.learn for recipe in recipes)
-    lookup = Lookup(accepted=home.database.accepted(task.name))
-    known = task.knowledge
+    lookup = Lookup(accepted=_accepted(task, home))
+    known, within = task.knowledge, within or collection(task)
     started = time.perf_counter()
     if known.documents and (reads or any(context.passages for context in contexts)):
-        index, unread = _index(task, home, collection(task), known.documents, read_files)
+        index, unread = _index(task, home, within, known.documents, read_files)
         lookup = replace(lookup, documents=index, notes=unread)
         if reads:
-            with open_knowledge(home.path, collection(task)) as base:
+            with open_knowledge(home.path, within) as base:
                 lookup = replace(lookup, texts=tuple(base.texts(now=utc_now())))
     if known.history is not None and any(context.history != "none" for context in contexts):
-        records, _ = _index(task, home, f"{collection(task)}.users", [known.history], _read_records)
+        records, _ = _index(task, home, users_of(within), [known.history], _read_records)
         lookup = replace(lookup, records=records)
     return replace(lookup, seconds=_first_seconds(home, lookup, time.perf_counter() - started))
 
 
-def reopen_lookup(task: Task, home: Home, recipe: Recipe, *, accepted: int) -> Lookup:
+def reopen_lookup(
+    task: Task, home: Home, recipe: Recipe, *, accepted: int, within: str | None = None
+) -> Lookup:
     """Where a recipe looks, as it stands: no document is read again.
 
     Of the accepted answers those up to that number; one that was corrected since is not among them.
@@ -56,12 +61,23 @@ def reopen_lookup(task: Task, home: Home, recipe: Recipe, *, accepted: int) -> L
     Raises:
         InputError: what it looks up is not in the home folder.
     """
-    lookup = Lookup(accepted=home.database.accepted(task.name, accepted))
+    lookup = Lookup(accepted=_accepted(task, home, accepted))
+    within = within or collection(task)
     if task.knowledge.documents and recipe.context.passages:
-        lookup = replace(lookup, documents=_reopened(task, home, collection(task)))
+        lookup = replace(lookup, documents=_reopened(task, home, within))
     if task.knowledge.history is not None and recipe.context.history != "none":
-        lookup = replace(lookup, records=_reopened(task, home, f"{collection(task)}.users"))
+        lookup = replace(lookup, records=_reopened(task, home, users_of(within)))
     return lookup
+
+
+def _accepted(task: Task, home: Home, up_to: int | None = None) -> tuple[Example, ...]:
+    """The accepted answers, but for those that are rows of train by now."""
+    known = {(example.input, target_text(example.target)) for example in task.train}
+    return tuple(
+        example
+        for example in home.database.accepted(task.name, up_to)
+        if (example.input, target_text(example.target)) not in known
+    )
 
 
 def _reopened(task: Task, home: Home, name: str) -> SqliteIndex:
@@ -90,6 +106,11 @@ def that_differ(recipes: Sequence[Recipe], lookup: Lookup) -> tuple[list[Recipe]
         if recipe not in left
     )
     return left, replace(lookup, notes=(*lookup.notes, *notes))
+
+
+def users_of(collection: str) -> str:
+    """The collection of the records of users that stands beside one of documents."""
+    return f"{collection}.users"
 
 
 def collection(task: Task) -> str:

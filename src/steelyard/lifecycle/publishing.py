@@ -15,7 +15,7 @@ from steelyard.lifecycle.asking import newest_verdict, recipe_named, workshop_of
 from steelyard.lifecycle.engine import Engine, Work
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.looking import open_lookup, unseen
-from steelyard.lifecycle.releases import Served, indexes, open_release, take_snapshot
+from steelyard.lifecycle.releases import Served, indexes, open_release, read_snapshot, take_snapshot
 from steelyard.measure.grading import Grader
 from steelyard.recipes import DIAGNOSTICS, build, is_one_of
 from steelyard.recipes.prompt import target_text
@@ -53,7 +53,7 @@ def publish(
         InputError: there is no verdict, or none of what it weighed has that name.
         ReleaseError: what would serve differs from what was measured; nothing was published.
     """
-    name = re.sub(r"[^\w.-]+", "-", task.name, flags=re.ASCII) if name is None else name
+    name = release_name(task) if name is None else name
     if not NAME.fullmatch(name):
         raise InputError(
             f'--as "{name}": expected a name of ASCII letters, digits, ".", "-" and "_", that '
@@ -63,14 +63,38 @@ def publish(
         draft, rows = _draft(task, opened, name, recipe)
         found = _same(draft, opened)
         if found is None:
-            draft = replace(draft, parity=_parity(draft, opened, rows))
-            lines = _promotions(opened, name, 0, alias, why or "published", draft.parity)
-            return Published(opened.releases.add(draft, lines))
+            return Published(add_release(draft, opened, rows, alias=alias, why=why or "published"))
         if opened.releases.aliases(name).get(alias) != found.version:
             reason = why or "published again"
-            lines = _promotions(opened, name, found.version, alias, reason, found.parity)
+            lines = promotions(opened, name, found.version, alias, reason, found.parity)
             opened.releases.promote(lines)
         return Published(found, known=True)
+
+
+def release_name(task: Task) -> str:
+    """The name that a task is published under when none is given."""
+    return re.sub(r"[^\w.-]+", "-", task.name, flags=re.ASCII)
+
+
+def add_release(
+    draft: Release,
+    home: Home,
+    rows: Mapping[str, Row],
+    *,
+    alias: Alias,
+    why: str,
+    evidence: Json = None,
+) -> Release:
+    """Keep a draft as the next version and give it an alias, once it answers as its rows of dev do.
+
+    `evidence` is kept in the promotion log; without it, what the parity found is.
+
+    Raises:
+        ReleaseError: what would serve differs from what was measured; nothing was published.
+    """
+    draft = replace(draft, parity=_parity(draft, home, rows))
+    evidence = draft.parity if evidence is None else evidence
+    return home.releases.add(draft, promotions(home, draft.name, 0, alias, why, evidence))
 
 
 def rollback(name: str, *, home: Path = DEFAULT_HOME, why: str = "") -> Release:
@@ -80,15 +104,23 @@ def rollback(name: str, *, home: Path = DEFAULT_HOME, why: str = "") -> Release:
         InputError: there is no such name, or nothing to go back to.
     """
     with open_home(home, create=False, lock=None) as opened:
-        aliases = opened.releases.aliases(name)
-        if "previous" not in aliases:
-            known = dict.fromkeys(release.name for release in opened.releases.all())
-            there = f"Published here: {', '.join(known) or 'nothing'}."
-            raise InputError(f"{name}: there is no previous release to go back to. {there}")
-        version = aliases["previous"]
-        lines = _promotions(opened, name, version, "champion", why or "rolled back", None)
-        opened.releases.promote(lines)
-        return next(r for r in opened.releases.all(name) if r.version == version)
+        return go_back(opened, name, why or "rolled back")
+
+
+def go_back(home: Home, name: str, why: str, evidence: Json = None) -> Release:
+    """In an open home folder, make the release that was the champion before the champion again.
+
+    Raises:
+        InputError: there is no such name, or nothing to go back to.
+    """
+    aliases = home.releases.aliases(name)
+    if "previous" not in aliases:
+        known = dict.fromkeys(release.name for release in home.releases.all())
+        there = f"Published here: {', '.join(known) or 'nothing'}."
+        raise InputError(f"{name}: there is no previous release to go back to. {there}")
+    version = aliases["previous"]
+    home.releases.promote(promotions(home, name, version, "champion", why, evidence))
+    return next(r for r in home.releases.all(name) if r.version == version)
 
 
 def _draft(task: Task, home: Home, name: str, recipe: str | None) -> tuple[Release, dict[str, Row]]:
@@ -139,7 +171,7 @@ def _same(draft: Release, home: Home) -> Release | None:
     return None
 
 
-def _promotions(
+def promotions(
     home: Home, name: str, version: int, alias: Alias, why: str, evidence: Json
 ) -> list[Promotion]:
     """The lines of the log that give an alias to a version; a champion leaves its place behind."""
@@ -163,8 +195,8 @@ def _parity(draft: Release, home: Home, before: Mapping[str, Row]) -> Json:
     Raises:
         ReleaseError: their mean score differs by more than the task's tolerance.
     """
-    served = open_release(draft, home, measuring=True)
-    task, grader = served.task, Grader.of(served.task)
+    task, _ = read_snapshot(draft, home)
+    served, grader = open_release(draft, home, measuring=task), Grader.of(task)
     examples = task.dev[:PARITY_ROWS]
     answers = _through_engine(served, examples)
     pairs = [

@@ -69,19 +69,22 @@ def read_snapshot(release: Release, home: Home) -> tuple[Task, Recipe]:
         ) from error
 
 
-def open_release(release: Release, home: Home, *, measuring: bool = False) -> Served:
+def open_release(release: Release, home: Home, *, measuring: Task | None = None) -> Served:
     """A release ready to answer, for as long as the home folder is open.
 
-    `measuring` leaves out what users accepted as answers to the very inputs of dev and test.
+    `measuring` is a task whose dev and test it is measured on: what users accepted as answers to
+    those very inputs is left out.
 
     Raises:
         InputError: what it looks up, or its base model, is not there.
         StoreError: its snapshot or its weights are gone, or not what was published.
     """
     task, recipe = read_snapshot(release, home)
-    lookup = reopen_lookup(task, home, recipe, accepted=release.accepted)
-    if measuring:
-        lookup = unseen(lookup, task)
+    lookup = reopen_lookup(
+        task, home, recipe, accepted=release.accepted, within=release.collection or None
+    )
+    if measuring is not None:
+        lookup = unseen(lookup, measuring)
     workshop = workshop_of(task, home, release.seed, lookup)
     built = reopen(recipe, task, workshop, release.artefacts)
     stale = tuple(_stale(release, lookup))

@@ -137,7 +137,10 @@ def forget(home: Home, user: str) -> Forgotten:
     marked = tuple(
         release.id
         for release in home.releases.all()
-        if any(example.user == user for example in read_snapshot(release, home)[0].train)
+        if any(
+            example.user == user or user in example.metadata.get("users", ())
+            for example in read_snapshot(release, home)[0].train
+        )
     )
     return Forgotten(requests, feedback, unlearn(home, user), documents, marked)
 

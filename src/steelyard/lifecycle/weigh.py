@@ -106,7 +106,7 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
         check_quantising()
     if built_on is not None:
         built_on = check_day(task, built_on)
-    _reach_scorer(task)
+    reach_scorer(task)
     grader = Grader.of(task)
     minutes = task.limits.minutes if minutes is None else minutes
     if minutes is not None and not minutes > 0:  # NaN is not
@@ -132,7 +132,7 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
             minutes,
             num_seeds=len(seeds),
             named=tuple(recipes or ()),
-            account=_account(task, opened),
+            account=open_account(task, opened),
         )
         verdict = _Run(trials, amounts, families, exhaustive or sweep is not None, built_on).weigh(
             chosen
@@ -317,7 +317,7 @@ def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
     return {"done": done, "all": len(asked) * len(task.dev)}
 
 
-def _account(task: Task, home: Home) -> Account:
+def open_account(task: Task, home: Home) -> Account:
     """What may still be paid to models behind URLs, of which a part is for the sealed test."""
     models = (*task.models, task.search.reflection, task.knowledge.paraphrase)
     if all(model is None or model.url is None for model in models):
@@ -329,7 +329,7 @@ def _account(task: Task, home: Home) -> Account:
     return account
 
 
-def _reach_scorer(task: Task) -> None:
+def reach_scorer(task: Task) -> None:
     """A scoring function of the user's own lives beside the task file."""
     if task.scorer.startswith("python:") and task.path is not None:
         folder = str(task.path.resolve().parent)

@@ -15,9 +15,12 @@ Labels = tuple[tuple[str, str], ...]
 class Metrics:
     """Counters, one histogram, and gauges that are read when they are asked for.
 
-    Only the event loop writes them.
+    Only the event loop writes them. `labelled` are gauges of several values.
     """
 
+    labelled: dict[str, tuple[str, Callable[[], Mapping[Labels, float]]]] = field(
+        default_factory=dict
+    )
     gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
     _counts: dict[str, dict[Labels, float]] = field(default_factory=dict)
     _helps: dict[str, str] = field(default_factory=dict)
@@ -54,6 +57,9 @@ class Metrics:
             lines += [f"{name}{_written(key)} {value:g}" for key, value in values.items()]
         for name, (help, read) in self.gauges.items():
             lines += [f"# HELP {name} {help}", f"# TYPE {name} gauge", f"{name} {read():g}"]
+        for name, (help, read_all) in self.labelled.items():
+            lines += [f"# HELP {name} {help}", f"# TYPE {name} gauge"]
+            lines += [f"{name}{_written(key)} {value:g}" for key, value in read_all().items()]
         if self._times:
             lines += self._histogram("steelyard_request_seconds")
         return "".join(f"{line}\n" for line in lines)

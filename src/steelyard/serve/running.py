@@ -17,6 +17,7 @@ from steelyard.lifecycle.recording import Recorder
 from steelyard.serve.app import create_app
 from steelyard.serve.catalogue import Catalogue
 from steelyard.serve.gate import LOOPBACK
+from steelyard.serve.metrics import Labels
 from steelyard.serve.protocol import Protocol
 from steelyard.serve.service import Service, Settings
 from steelyard.store.traffic import Traffic
@@ -48,6 +49,14 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
     gauges["steelyard_problems"] = (
         "Releases that could not be opened.",
         lambda: len(catalogue.problems),
+    )
+    service.metrics.labelled["steelyard_drift_p_value"] = (
+        "Of each sign of drift, as it was last looked at.",
+        lambda: {key: p for key, (p, _) in _signs(home).items() if p is not None},
+    )
+    service.metrics.labelled["steelyard_drift_alarm"] = (
+        "1 where a sign of drift was there.",
+        lambda: {key: float(alarm) for key, (_, alarm) in _signs(home).items()},
     )
     try:
         service.read_keys()
@@ -87,6 +96,15 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         server.ready = lambda: ready(service, f"http://{shown}:{port}")
         server.run([listening])
+
+
+def _signs(home: Home) -> dict[Labels, tuple[float | None, bool]]:
+    """The p value of each sign of drift of each release, and whether it was an alarm."""
+    return {
+        (("release", release), ("sign", sign["name"])): (sign["p_value"], sign["alarm"])
+        for release, found in home.refreshes.drift().items()
+        for sign in found["signs"]
+    }
 
 
 class _Server(uvicorn.Server):

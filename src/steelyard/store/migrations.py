@@ -88,6 +88,27 @@ CREATE TABLE api_key (
     revoked_at TEXT
 )""",
     ),
+    # A refresh that was begun and has no end was killed, or runs. `drift` holds the last look.
+    statements(
+        """
+CREATE TABLE refresh (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    why TEXT NOT NULL,
+    status TEXT NOT NULL,
+    body TEXT NOT NULL,
+    began_at TEXT NOT NULL,
+    ended_at TEXT
+)""",
+        "CREATE INDEX refresh_name ON refresh (name, id)",
+        """
+CREATE TABLE drift (
+    release TEXT PRIMARY KEY,
+    body TEXT NOT NULL,
+    looked_at TEXT NOT NULL
+)""",
+    ),
 )
 
 # Of the file of requests and feedback (store/traffic.py).

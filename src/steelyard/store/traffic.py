@@ -120,6 +120,16 @@ class Traffic:
         with self.engine.connect() as connection:
             return int(connection.execute(text("SELECT count(*) FROM request")).scalar_one())
 
+    def recent(self, release: str, limit: int) -> list[dict[str, Any]]:
+        """The newest requests to a release that ended, the earliest of them first."""
+        query = text(
+            "SELECT * FROM (SELECT * FROM request WHERE release = :release AND valid IS NOT NULL "
+            "ORDER BY began_at DESC, id LIMIT :limit) ORDER BY began_at, id"
+        )
+        with self.engine.connect() as connection:
+            found = connection.execute(query, {"release": release, "limit": limit})
+            return [{**row} for row in found.mappings().all()]
+
     def feedback(self, *, status: Status | None = None, id: str | None = None) -> list[Given]:
         """What users said, the earliest first."""
         query = text(

@@ -81,6 +81,7 @@ def load_spec(spec: TaskSpec) -> Task:
         unlabelled=unlabelled,
         preferences=preferences,
         retention=spec.retention,
+        refresh=spec.refresh,
     )
 
 

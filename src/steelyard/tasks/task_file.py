@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from steelyard.core import SPLITS, Limits, ModelSpec, Search
+from steelyard.core import SPLITS, Limits, ModelSpec, Refresh, Search
 from steelyard.errors import TaskError, nearest, unknown
 from steelyard.tasks.knowledge import KEYS as KNOWLEDGE_KEYS
 from steelyard.tasks.knowledge import KnowledgeSpec, parse_knowledge
@@ -38,7 +38,7 @@ _PYTHON_SCORER = re.compile(r"python:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 _KEYS: dict[str, tuple[str, ...]] = {
     "": (
         *("name", "instruction", "instructions"),
-        *("data", "output", "knowledge", "search", "score", "models", "limits"),
+        *("data", "output", "knowledge", "search", "score", "models", "limits", "refresh"),
     ),
     "data": (
         *("files", "train", "dev", "test", "input", "target"),
@@ -59,6 +59,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "search": ("examples", "reflection"),
     "score": ("scorer", "tolerance", "retention"),
     "models": ("base", "usd_per_machine_hour"),
+    "refresh": ("every_hours", "on_drift", "rollback"),
     "limits": ("minutes", "usd", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
 }
 _MODEL_KEYS = (
@@ -113,6 +114,7 @@ class TaskSpec:
     instructions: tuple[str, ...] = ()
     search: Search = Search()
     retention: tuple[Path, ...] = ()
+    refresh: Refresh = Refresh()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -147,7 +149,8 @@ def parse_task(path: Path, text: str) -> TaskSpec:
     top.known_only(_KEYS[""], _KEYS)
     data, output, score, limits = (top.table(key) for key in ("data", "output", "score", "limits"))
     knowledge, search = top.table("knowledge"), top.table("search")
-    for table in (data, output, knowledge, search, score, limits):
+    refresh = top.table("refresh")
+    for table in (data, output, knowledge, search, score, limits, refresh):
         table.known_only(_KEYS[table.at[0]], _KEYS)
     name = top.required("name", "tickets")
     instruction = top.required("instruction", "Name the intent of the ticket.").strip()
@@ -185,6 +188,11 @@ def parse_task(path: Path, text: str) -> TaskSpec:
         retention=tuple(
             score.file_at("retention", name)
             for name in score.strings("retention", '["arc_easy.jsonl"]') or ()
+        ),
+        refresh=Refresh(
+            every_hours=refresh.number("every_hours", low_is_in=False),
+            on_drift=refresh.switch("on_drift"),
+            rollback="rollback" not in refresh.values or refresh.switch("rollback"),
         ),
         notes=notes,
     )
