@@ -261,6 +261,23 @@ def test_a_task_file_that_is_wrong_by_now_is_told_and_stops_no_other(folder):
     assert "task.toml" in done.sentence
 
 
+def test_with_a_canary_what_is_refreshed_is_the_challenger_with_a_share(folder):
+    path = folder / "task.toml"
+    text = path.read_text(encoding="utf-8") + "\n[refresh]\ncanary = 0.25\n"
+    path.write_text(text, encoding="utf-8")
+    home = served(folder)
+    add(folder, "train", tickets(30, "login")[:15])
+    add(folder, "dev", tickets(30, "login")[15:])
+    assert refresh(read(folder), home=home).way == "examples"
+    with open_home(home) as opened:
+        assert opened.releases.aliases("small") == {"champion": 1, "challenger": 2}
+        line = opened.releases.shared("small")
+        assert line is not None
+        assert line.evidence["share"] == 0.25
+    again = refresh(read(folder), home=home)
+    assert again.sentence.endswith("made small@2, which is tried on a share of the requests.")
+
+
 # ---------------------------------------------------------------- documents
 
 

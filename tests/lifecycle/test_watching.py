@@ -221,3 +221,71 @@ def test_no_worse_release_is_rolled_back_in_more_studies_than_is_said(monkeypatc
         before, now = drawn[:60], drawn[60:]
         raised += any(watching.lower(before, now[:n]).alarm for n in (50, 100, 150))
     assert raised <= 20  # of 200 at 0.05: more in 1 of 1000 cases
+
+
+@pytest.fixture
+def shared(home: Path) -> Path:
+    """A home in which a challenger answers a share of the requests."""
+    with open_home(home) as opened:
+        first = find_release(opened, "small")
+        lines = promotions(opened, "small", 0, "challenger", "refreshed", {"share": 0.5})
+        opened.releases.add(first, lines)
+    return home
+
+
+def test_a_challenger_that_users_score_lower_loses_its_share(shared, ask):
+    texts = [f"t{n}" for n in range(60)]
+    ask(texts, scores=[1.0, 1.0, 1.0, 0.0] * 15)
+    assert refresh_due(home=shared) == []
+    ask(texts, release="small@2", scores=[0.0, 0.0, 1.0, 0.0] * 15)
+    [done] = refresh_due(home=shared)
+    assert done.sentence.startswith("Rolled back: users scored small@2 0.25 and small@1 0.75 over")
+    with open_home(shared) as opened:
+        assert opened.releases.shared("small") is None
+        assert opened.releases.aliases("small") == {"champion": 1}
+
+
+def test_a_challenger_that_is_no_lower_is_promoted_once_enough_was_seen(shared, ask):
+    texts = [f"t{n}" for n in range(59)]
+    ask([*texts, "last"], scores=[1.0, 1.0, 1.0, 0.0] * 15)
+    ask(texts, release="small@2", scores=[1.0] * 59)
+    assert refresh_due(home=shared) == [], "59 scores are too few"
+    ask(["last"], release="small@2", scores=[1.0])
+    [done] = refresh_due(home=shared)
+    assert done.sentence.startswith("Promoted: users scored small@2 1.00 and small@1 0.75 over 60")
+    with open_home(shared) as opened:
+        assert opened.releases.aliases("small") == {"champion": 2, "previous": 1}
+        assert opened.releases.shared("small") is None
+
+
+def test_scores_from_before_the_share_began_do_not_count(shared, ask):
+    with open_home(shared) as opened:
+        line = opened.releases.shared("small")
+        assert line is not None
+        opened.releases.promote([replace(line, time="2999-01-01T00:00:00+00:00")])
+    texts = [f"t{n}" for n in range(60)]
+    ask(texts, scores=[1.0] * 60)
+    ask(texts, release="small@2", scores=[0.0] * 60)
+    assert refresh_due(home=shared) == []
+
+
+def test_while_a_challenger_has_a_share_no_refresh_is_due(shared, task):
+    scheduled = replace(task, refresh=replace(task.refresh, every_hours=1e-9))
+    with open_home(shared) as opened:
+        champion = find_release(opened, "small")
+        now = refreshing.datetime.now(refreshing.UTC) + refreshing.timedelta(hours=1)
+        assert refreshing._why_due(scheduled, champion, opened, now) is None
+        none = [replace(opened.releases.log("small")[-1], version=None)]
+        opened.releases.promote(none)
+        assert refreshing._why_due(scheduled, champion, opened, now) is not None
+
+
+def test_no_worse_challenger_is_given_up_in_more_studies_than_is_said():
+    rng = np.random.default_rng(1)
+    raised = 0
+    for _ in range(200):
+        ours = (rng.random(150) < 0.8).astype(float).tolist()
+        theirs = (rng.random(150) < 0.8).astype(float).tolist()
+        p = watching.drift.paired_below("scores", ours, theirs, level=0.05)
+        raised += p.alarm
+    assert raised <= 20  # of 200 at 0.05: more in 1 of 1000 cases; p of the last is the least

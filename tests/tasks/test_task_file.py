@@ -120,7 +120,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             "instruction =",
             "instrction =",
             'task.toml:2: key "instrction" is not known. Known: name, instruction, '
-            "instructions, data, output, knowledge, search, score, models, limits. "
+            "instructions, data, output, knowledge, search, score, models, limits, refresh. "
             'Did you mean "instruction"?',
         ),
         (
@@ -134,7 +134,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             'name = "tickets"',
             'name = "tickets"\nscorer = "exact"',
             'task.toml:2: key "scorer" is not known. Known: name, instruction, '
-            "instructions, data, output, knowledge, search, score, models, limits. "
+            "instructions, data, output, knowledge, search, score, models, limits, refresh. "
             'Did you mean "score"? It belongs in [score].',
         ),
         (
@@ -161,7 +161,7 @@ def test_a_model_table_that_is_not_in_base_is_noted(task_file: TaskFile) -> None
             LABEL,
             LABEL + "\n[scores]",
             'task.toml:11: key "scores" is not known. Known: name, instruction, '
-            "instructions, data, output, knowledge, search, score, models, limits. "
+            "instructions, data, output, knowledge, search, score, models, limits, refresh. "
             'Did you mean "score"?',
         ),
     ],

@@ -140,12 +140,14 @@ class Refresh:
     """When what is served of a task is refreshed without being asked: see docs/refresh.md.
 
     `on_drift`: as soon as one of the signs of drift is there. `rollback`: a refreshed release that
-    users score lower than they did the one before gives its place back.
+    users score lower than they did the one before gives its place back. `canary`: it is first the
+    challenger, which answers that share of the requests to the champion.
     """
 
     every_hours: float | None = None
     on_drift: bool = False
     rollback: bool = True
+    canary: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from steelyard.lifecycle.releases import (
 )
 from steelyard.lifecycle.renewing import News, Option, drop_collection, news, options
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
-from steelyard.lifecycle.watching import give_back, look
+from steelyard.lifecycle.watching import give_back, look, settle
 from steelyard.lifecycle.weigh import open_account, reach_scorer
 from steelyard.measure.grading import Grader
 from steelyard.measure.renewal import Renewal, Tried, Way, choose, enough
@@ -80,7 +80,10 @@ def _refresh(task: Task, home: Home, name: str, why: str, listen: Listener) -> R
     gone = _rolled_back(home, name, key)
     job = home.refreshes.begin(name, key, why)
     if gone is not None:
-        sentence = f"Nothing was changed: what is new now made {gone}, which was rolled back."
+        shared = home.releases.shared(name)
+        tried = shared is not None and f"{name}@{shared.version}" == gone
+        state = "is tried on a share of the requests" if tried else "was rolled back"
+        sentence = f"Nothing was changed: what is new now made {gone}, which {state}."
         body: Json = {"way": "nothing", "sentence": sentence, "release": None}
         home.refreshes.end(job.id, "done", body)
         return Refreshed(name, "nothing", sentence, None, body)
@@ -231,7 +234,7 @@ class _Run:
         told: dict[str, Json],
         ways: Sequence[Option],
     ) -> Refreshed:
-        champion, task = self.champion, option.task
+        champion, task, share = self.champion, option.task, self.task.refresh.canary
         rows: dict[str, Row] = {row.example_id: row for row in weighed.rows["dev"]}
         body = told | {"way": renewal.way, "sentence": renewal.sentence}
         draft = Release(
@@ -251,9 +254,9 @@ class _Run:
         try:
             release = add_release(
                 *(draft, self.home, rows),
-                alias="champion",
+                alias="champion" if share is None else "challenger",
                 why=f"refreshed ({self.job.why}): {renewal.sentence}",
-                evidence=body,
+                evidence=body if share is None else body | {"share": share},
             )
         except ReleaseError as error:
             self._drop(ways, "")
@@ -334,6 +337,8 @@ def due(home: Home, *, now: datetime | None = None) -> list[Due]:
 
 
 def _why_due(task: Task, champion: Release, home: Home, now: datetime) -> str | None:
+    if home.releases.shared(champion.name) is not None:
+        return None  # one at a time
     jobs, hours = home.refreshes.all(champion.name), task.refresh.every_hours
     if jobs and jobs[0].status == "running":
         return jobs[0].why
@@ -353,14 +358,15 @@ def refresh_due(
 ) -> list[Refreshed]:
     """Refresh all that is due, one after the other; what fails is told and stops no other.
 
-    First, refreshed releases that users score lower than the one before give their place back.
+    First, challengers with a share of the requests are settled, and refreshed releases that users
+    score lower than the one before give their place back.
 
     Raises:
         HomeError: another process works in the home folder.
     """
     done = []
     with open_home(home, create=False) as opened:
-        for name, release, why in give_back(opened):
+        for name, release, why in (*settle(opened), *give_back(opened)):
             body: Json = {"way": "nothing", "sentence": why, "release": release.id}
             done.append(Refreshed(name, "nothing", why, release, body))
         for one in due(opened, now=now):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from steelyard.core import Json, Release, Row, Task
 from steelyard.lifecycle.home import Home
-from steelyard.lifecycle.publishing import go_back
+from steelyard.lifecycle.publishing import go_back, promotions
 from steelyard.lifecycle.releases import find_release, read_snapshot
 from steelyard.lifecycle.reviewing import MOST_OF_USER, waiting
 from steelyard.measure import drift
@@ -19,12 +20,13 @@ from steelyard.measure.drift import Sign
 from steelyard.measure.grading import abstains
 from steelyard.models import embedder_of, open_embedder
 from steelyard.recipes.prompt import target_text
-from steelyard.store import Alias, TrialRef
+from steelyard.store import Alias, Promotion, TrialRef
 from steelyard.store.plain import plain
 from steelyard.store.refreshes import RefreshJob
 from steelyard.store.traffic import Traffic
 from steelyard.tasks import load_task
 
+SETTLED = 60  # scores of each, after which a challenger may be promoted. Source: ours
 NO_FAULT = ("client_gone",)  # errors that are the client's
 
 
@@ -109,12 +111,13 @@ def look(home: Home, release: Release) -> tuple[Sign, ...]:
     return tuple(found)
 
 
-def scores(home: Home, release: Release) -> list[float]:
-    """What users gave a release, in their order; of one user no more than `MOST_OF_USER`."""
+def scores(home: Home, release: Release, *, since: str = "") -> list[float]:
+    """What users gave a release, in their order, `since` a time; of one user no more than
+    `MOST_OF_USER`."""
     found, of_user = [], dict[str, int]()
     for given in waiting(home, None):
         said = given.feedback
-        if given.release != release.id or said.score is None:
+        if given.release != release.id or said.score is None or said.created_at < since:
             continue
         of_user[said.user] = of_user.get(said.user, 0) + 1
         if not said.user or of_user[said.user] <= MOST_OF_USER:
@@ -147,6 +150,41 @@ def give_back(home: Home) -> list[tuple[str, Release, str]]:
     return done
 
 
+def settle(home: Home) -> list[tuple[str, Release, str]]:
+    """Take the share of requests from each challenger that users score lower than the champion, and
+    promote each that `SETTLED` scores do not show lower; name, the release, and why.
+
+    Both answered in the same time, so that what users ask is the same. In all of its time, a
+    challenger that is no worse is given up in at most a share `FALSE_ALARMS` of cases.
+    """
+    done = []
+    for name in dict.fromkeys(release.name for release in home.releases.all()):
+        if (shared := home.releases.shared(name)) is None:
+            continue
+        champion, challenger = find_release(home, name), find_release(home, f"{name}@challenger")
+        before = scores(home, champion, since=shared.time)
+        now = scores(home, challenger, since=shared.time)
+        sign = drift.paired_below("scores", now, before, level=drift.FALSE_ALARMS)
+        if sign.seen is None or sign.expected is None or sign.p_value is None:
+            continue
+        told = (
+            f"users scored {challenger.id} {sign.seen:.2f} and {champion.id} {sign.expected:.2f} "
+            f"over {sign.num_seen} answers each (p = {sign.p_value:.2g})."
+        )
+        evidence = _told([sign])[0]
+        if sign.alarm:
+            why = f"Rolled back: {told}"
+            line = Promotion(name, "challenger", None, getpass.getuser(), why, evidence)
+            home.releases.promote([line])
+            done.append((name, champion, why))
+        elif sign.num_seen >= SETTLED and sign.seen >= sign.expected - _tolerance(champion, home):
+            why = f"Promoted: {told}"
+            lines = promotions(home, name, challenger.version, "champion", why, evidence)
+            home.releases.promote(lines)
+            done.append((name, challenger, why))
+    return done
+
+
 def lower(before: Sequence[float], now: Sequence[float]) -> Sign:
     """Whether scores are lower than those before, of which there must be `drift.FIRST`."""
     level = drift.FALSE_ALARMS
@@ -155,6 +193,10 @@ def lower(before: Sequence[float], now: Sequence[float]) -> Sign:
     floor = drift.lower_end(before, level / 2)
     expected = sum(before) / len(before)
     return drift.below("scores", floor, now, level=level, expected=expected)
+
+
+def _tolerance(release: Release, home: Home) -> float:
+    return read_snapshot(release, home)[0].tolerance
 
 
 def _may_roll_back(release: Release, home: Home) -> bool:

@@ -136,6 +136,17 @@ def below(
     return Sign(name, expected, _mean(scores), both, level, len(scores))
 
 
+def paired_below(
+    name: str, ours: Sequence[float], theirs: Sequence[float], *, level: float
+) -> Sign:
+    """Whether `ours` score lower than `theirs`, of the same time: each beside one of the others in
+    the order in which they came, by a bet that may be looked at after every score."""
+    pairs = list(zip(ours, theirs, strict=False))
+    p = anytime_p_values([other - own for own, other in pairs])[-1] if pairs else None
+    seen, expected = _mean([own for own, _ in pairs]), _mean([other for _, other in pairs])
+    return Sign(name, expected, seen, None if p is None else float(p), level, len(pairs))
+
+
 def lower_end(scores: Sequence[float], level: float) -> float:
     """What the mean of scores in [0, 1] is above, in all but a share `level` of studies."""
     bar = -math.log(level)

@@ -7,6 +7,7 @@ folder is taken up while the server runs.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,6 +56,7 @@ class Catalogue:
     problems: dict[str, str] = field(default_factory=dict)
     _open: dict[str, Served] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
+    _shares: dict[str, tuple[str, float]] = field(default_factory=dict)
     _state: int = -1
 
     def load(self) -> None:
@@ -91,8 +93,10 @@ class Catalogue:
             return False
         self._state = state
         names = self.names or dict.fromkeys(r.name for r in self.home.releases.all())
-        aliases = dict(self._aliases)
+        aliases, shares = dict(self._aliases), {}
         for name in names:
+            if (shared := self.home.releases.shared(name)) is not None:
+                shares[name] = (f"{name}@{shared.version}", float(shared.evidence["share"]))
             of = self.home.releases.aliases(name)
             for release in self.home.releases.all(name):
                 mine = [alias for alias, version in of.items() if version == release.version]
@@ -100,7 +104,7 @@ class Catalogue:
                     aliases |= {f"{name}@{alias}": release.id for alias in mine}
                     if "champion" in mine:
                         aliases[name] = release.id
-        self._aliases = aliases
+        self._aliases, self._shares = aliases, shares
         return True
 
     async def keep_up(self) -> None:
@@ -115,7 +119,11 @@ class Catalogue:
         Raises:
             RequestError: nothing of that name is served.
         """
-        found = self._open.get(self._aliases.get(name, name))
+        id = self._aliases.get(name, name)
+        if name in self._shares:
+            challenger, share = self._shares[name]
+            id = challenger if random.random() < share and challenger in self._open else id
+        found = self._open.get(id)
         if found is not None:
             return found
         if name in self.plain:

@@ -82,6 +82,14 @@ class Releases:
         found: dict[Alias, int | None] = {one.alias: one.version for one in self.log(name)}
         return {alias: version for alias, version in found.items() if version is not None}
 
+    def shared(self, name: str) -> Promotion | None:
+        """The line of the log by which a challenger answers a share of the champion's requests
+        (`evidence["share"]`), or None while none does."""
+        last = [one for one in self.log(name) if one.alias == "challenger"][-1:]
+        return next(
+            (one for one in last if one.version and (one.evidence or {}).get("share")), None
+        )
+
     def log(self, name: str) -> list[Promotion]:
         """Every promotion of a name, the first one first."""
         query = text(

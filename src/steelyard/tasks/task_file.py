@@ -59,7 +59,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "search": ("examples", "reflection"),
     "score": ("scorer", "tolerance", "retention"),
     "models": ("base", "usd_per_machine_hour"),
-    "refresh": ("every_hours", "on_drift", "rollback"),
+    "refresh": ("every_hours", "on_drift", "rollback", "canary"),
     "limits": ("minutes", "usd", "usd_per_1k", "p95_ms", "too_long", "memory_gb"),
 }
 _MODEL_KEYS = (
@@ -193,6 +193,7 @@ def parse_task(path: Path, text: str) -> TaskSpec:
             every_hours=refresh.number("every_hours", low_is_in=False),
             on_drift=refresh.switch("on_drift"),
             rollback="rollback" not in refresh.values or refresh.switch("rollback"),
+            canary=refresh.number("canary", high=1.0, low_is_in=False),
         ),
         notes=notes,
     )
