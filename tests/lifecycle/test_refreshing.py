@@ -268,7 +268,8 @@ def test_with_a_canary_what_is_refreshed_is_the_challenger_with_a_share(folder):
     home = served(folder)
     add(folder, "train", tickets(30, "login")[:15])
     add(folder, "dev", tickets(30, "login")[15:])
-    assert refresh(read(folder), home=home).way == "examples"
+    done = refresh(read(folder), home=home)
+    assert (done.way, done.body["alias"]) == ("examples", "challenger")
     with open_home(home) as opened:
         assert opened.releases.aliases("small") == {"champion": 1, "challenger": 2}
         line = opened.releases.shared("small")

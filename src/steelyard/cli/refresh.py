@@ -57,7 +57,8 @@ def command(
 
 def _print(console: Console, one: Refreshed) -> None:
     is_new = one.release is not None
-    head = f"{one.release.id} is the champion of {one.name}." if one.release else f"{one.name}:"
+    alias = one.body.get("alias", "champion")
+    head = f"{one.release.id} is the {alias} of {one.name}." if one.release else f"{one.name}:"
     said = Text(f"{head} {one.sentence}", style="green" if is_new else "")
     console.print(said, soft_wrap=True)
     for way in one.body.get("ways", ()):

@@ -262,7 +262,8 @@ class _Run:
             self._drop(ways, "")
             raise ReleaseError(f"{champion.id} stays the champion. {error}") from error
         self._drop(ways, option.collection)
-        body |= {"release": release.id, "parity": release.parity}
+        alias = "champion" if share is None else "challenger"
+        body |= {"release": release.id, "alias": alias, "parity": release.parity}
         return Refreshed(champion.name, renewal.way, renewal.sentence, release, body)
 
     def _stays(self, sentence: str, told: dict[str, Json], ways: Sequence[Option]) -> Refreshed:

@@ -80,7 +80,7 @@ def choose(
     if not able:
         return Renewal("nothing", _none(others, new, old, standings), told)
     best = max(_mean(one.new) for one in able)
-    near = [one for one in able if best - _mean(one.new) <= tolerance]
+    near = [one for one in able if round(best - _mean(one.new), 12) <= tolerance]
     pick = min(near, key=lambda one: WAYS.index(one.way))
     return Renewal(pick.way, _picked(pick, new[pick.way], old[pick.way]), told)
 
@@ -104,7 +104,7 @@ def _beside(
 
 
 def _standing(one: Tried, new: Comparison, old: Comparison, tolerance: float, alpha: float) -> str:
-    if old.difference < -tolerance:
+    if round(old.difference, 12) < -tolerance:  # 0.9 - 0.7 is a loss of 0.2
         return "worse on the old rows"
     if not (new.difference > 0 and new.p_adjusted < alpha):
         return "not shown better on the new rows"

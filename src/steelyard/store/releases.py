@@ -85,10 +85,10 @@ class Releases:
     def shared(self, name: str) -> Promotion | None:
         """The line of the log by which a challenger answers a share of the champion's requests
         (`evidence["share"]`), or None while none does."""
-        last = [one for one in self.log(name) if one.alias == "challenger"][-1:]
-        return next(
-            (one for one in last if one.version and (one.evidence or {}).get("share")), None
-        )
+        lines = [one for one in self.log(name) if one.alias == "challenger"]
+        if not lines or lines[-1].version is None or not lines[-1].evidence:
+            return None
+        return lines[-1] if "share" in lines[-1].evidence else None
 
     def log(self, name: str) -> list[Promotion]:
         """Every promotion of a name, the first one first."""
