@@ -27,7 +27,14 @@ from steelyard.lifecycle.releases import (
     read_snapshot,
     take_snapshot,
 )
-from steelyard.lifecycle.renewing import News, Option, drop_collection, news, options
+from steelyard.lifecycle.renewing import (
+    News,
+    Option,
+    drop_collection,
+    news,
+    options,
+    refreshed_collection,
+)
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.lifecycle.watching import give_back, look, settle
 from steelyard.lifecycle.weigh import open_account, reach_scorer
@@ -79,6 +86,7 @@ def _refresh(task: Task, home: Home, name: str, why: str, listen: Listener) -> R
     key = job_key(task, champion, home)
     gone = _rolled_back(home, name, key)
     job = home.refreshes.begin(name, key, why)
+    _clear(task, home, name)
     if gone is not None:
         shared = home.releases.shared(name)
         tried = shared is not None and f"{name}@{shared.version}" == gone
@@ -99,6 +107,15 @@ def _refresh(task: Task, home: Home, name: str, why: str, listen: Listener) -> R
 def job_key(task: Task, champion: Release, home: Home) -> str:
     """Names all that a refresh depends on: the same twice comes to the same."""
     return digest([task.hash, champion.id, home.database.last_accepted()])
+
+
+def _clear(task: Task, home: Home, name: str) -> None:
+    """Remove the collections of refreshes that came to nothing."""
+    used = {release.collection for release in home.releases.all()}
+    for job in home.refreshes.all(name):
+        within = refreshed_collection(task, job.id)
+        if job.status in ("given up", "failed") and within not in used:
+            drop_collection(home, within)
 
 
 def _rolled_back(home: Home, name: str, key: str) -> str | None:

@@ -184,6 +184,11 @@ def looked_up(task: Task, home: Home, recipe: Recipe, accepted: int, within: str
     return lookup
 
 
+def refreshed_collection(task: Task, number: int) -> str:
+    """The collection of the documents as the refresh of that number reads them."""
+    return f"{collection(task)}.r{number}"
+
+
 def drop_collection(home: Home, name: str) -> None:
     """Remove a collection that nothing published looks up."""
     if not name:
@@ -203,7 +208,7 @@ def _changed_documents(
         return None
     if not task.knowledge.documents and task.knowledge.history is None:
         return None
-    name = f"{collection(task)}.r{number}"
+    name = refreshed_collection(task, number)
     before = looked_up(task, home, recipe, 0, kept)
     for source, target in ((kept, name), (users_of(kept), users_of(name))):
         _copy(home.path / "knowledge" / f"{source}.db", home.path / "knowledge" / f"{target}.db")
