@@ -73,3 +73,12 @@ def test_one_amount_is_no_curve(amounts: tuple[Amount, ...]) -> None:
     found = curve(*amounts)
     assert found["sweet_spot"] is None
     assert f"{len(amounts)} of its amounts could be measured" in found["sentence"]
+
+
+def test_fewer_that_are_not_shown_to_be_less_are_named() -> None:
+    almost = [*share(48)[:2], 0.0, *share(48)[3:50], 1.0, *[0.0] * 9]
+    found = curve(amount(0, share(10)), amount(1, almost), amount(4, share(50)))
+    assert found["sweet_spot"] == 4
+    assert found["sentence"].endswith(
+        f"passages = 1 scores {sum(almost) / NUM:.3f}, which is not shown to be less."
+    )

@@ -75,6 +75,13 @@ def context_curve(
             + ("no other amount scores more" if enough[0] is best else _near(part, best, tolerance))
             + f", and {part} = {least.value} scores {least.candidate.mean:.3f}."
         )
+        open_ones = [a for a in amounts if a.value < spot and behind[a.value].interval[0] <= 0]
+        if open_ones:
+            fewer = open_ones[0]
+            sentence += (
+                f" {part} = {fewer.value} scores {fewer.candidate.mean:.3f}, which is not shown to "
+                "be less."
+            )
     return {"part": part, "points": points, "sweet_spot": spot, "sentence": sentence}
 
 
