@@ -244,3 +244,11 @@ def too_long(tokens: int, context_tokens: int) -> str:
         f"the prompt has {tokens} tokens and the model's context holds {context_tokens}; "
         f"{TOO_LONG_REMEDY}"
     )
+
+
+def told_whole(written: list[Generation], listen: Listen | None) -> list[Generation]:
+    """The generations of a backend that has no text before it is whole, told to who listens."""
+    for number, one in enumerate(written):
+        if listen is not None and one.text:
+            listen(number, one.text)
+    return written

@@ -19,7 +19,15 @@ from typing import Any
 
 from steelyard.core import Json, Usage, cut, digest
 from steelyard.errors import ModelError, WorkError
-from steelyard.models.base import Generation, LabelChoice, Listen, Prompt, Sampling, too_long
+from steelyard.models.base import (
+    Generation,
+    LabelChoice,
+    Listen,
+    Prompt,
+    Sampling,
+    told_whole,
+    too_long,
+)
 from steelyard.models.chat_reply import MALFORMED
 from steelyard.models.llama_process import LlamaProcess, adapter_numbers
 from steelyard.models.posting import Endpoint, Manners
@@ -78,10 +86,7 @@ class LlamaBackend:
             more["json_schema"] = dict(sampling.schema)
         found = self._ask(prompts, sampling.max_tokens, sampling.max_tokens, more)
         written = [_generation(one) for one in found]
-        for number, one in enumerate(written):
-            if listen is not None and one.text:
-                listen(number, one.text)
-        return written
+        return told_whole(written, listen)
 
     def choose_labels(
         self,

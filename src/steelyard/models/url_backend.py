@@ -31,6 +31,7 @@ from steelyard.models.base import (
     Message,
     Prompt,
     Sampling,
+    told_whole,
     too_long,
 )
 from steelyard.models.chat_reply import MALFORMED, BadReplyError, Said, checked_usage, read_reply
@@ -143,10 +144,7 @@ class UrlBackend:
         turns = [(Message("user", p),) if isinstance(p, str) else p for p in prompts]
         told = self._ask(turns, sampling.max_tokens, more)
         found = [_generation(one, sampling.schema) for one in told]
-        for number, one in enumerate(found):
-            if listen is not None and one.text:
-                listen(number, one.text)
-        return found
+        return told_whole(found, listen)
 
     def choose_labels(
         self,
