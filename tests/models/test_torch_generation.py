@@ -60,7 +60,10 @@ crowds = st.lists(st.tuples(examples, words), min_size=1, max_size=7)
     crowd=crowds,
     system=words,
     room=st.tuples(st.integers(1, MAX_TOKENS), st.sampled_from([1, 2, 3, 64]), st.booleans()),
-    worth=st.sampled_from([1, 20, sharing.WORTH_TOKENS]),
+    limits=st.tuples(
+        st.sampled_from([1, 20, sharing.WORTH_TOKENS]),
+        st.sampled_from([0, 12, sharing.JOINED_TOKENS]),
+    ),
     kept=st.lists(st.tuples(examples, words), max_size=2),
 )
 def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(
@@ -69,7 +72,7 @@ def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(
     crowd: list[tuple[list[str], str]],
     system: str,
     room: tuple[int, int, bool],
-    worth: int,
+    limits: tuple[int, int],
     kept: list[tuple[list[str], str]],
 ) -> None:
     max_tokens, at_once, by_memory = room
@@ -78,7 +81,8 @@ def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(
     if kept:
         backend.keep([shots(system, kinds, text) for kinds, text in kept])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharing, "WORTH_TOKENS", worth)
+        patch.setattr(sharing, "WORTH_TOKENS", limits[0])
+        patch.setattr(sharing, "JOINED_TOKENS", limits[1])
         if by_memory:  # for one row at least, and for so many if all were as long as the longest
             longest = max(map(backend.count_tokens, prompts)) + max_tokens
             size = at_once * longest * bytes_per_token(backend.loaded.decoder)

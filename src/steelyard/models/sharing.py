@@ -4,8 +4,9 @@
     some       message: card lost, label: …        message: top up, label: …
     own          a b        c d e                    f        g h
 
-What all begin with is one `Prefix`, read by every row where it stands. What only some begin with
-is computed once too and copied into their rows, where that saves more than the pass costs.
+What all begin with is one `Prefix`, read by every row where it stands; a short one is copied into
+the rows, since one softmax is less work than two. What only some begin with is computed once too
+and copied into their rows, where that saves more than the pass costs.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from itertools import groupby
 
 from steelyard.models.kv_cache import NOTHING, Prefix, Prefixes, Rows, common
 
+JOINED_TOKENS = 160  # a shorter beginning costs less read by every row than apart. Source: ours
 WORTH_TOKENS = 128  # a pass over one row costs about as much as these in a batch. Source: ours
 
 
 class Prompts:
     """Token ids of one call's prompts, the same for as long as the call runs.
 
-    `prefix` is what all begin with, but for at least one token of each. A lone prompt has a copy
-    of it in its row instead: one softmax is less work than two. `kept` is what the caller prepared
-    for: `cached[i]` counts the tokens of prompt i that stood there or that another prompt of the
-    call had computed. `numbers` are those by which the caller knows the prompts.
+    `known` is what all begin with, but for at least one token of each; `prefix` is the same, or
+    nothing where rows have a copy of it, as a lone one always has. `kept` is what the caller
+    prepared for: `cached[i]` counts the tokens of prompt i that stood there or that another prompt
+    of the call had computed. `numbers` are those by which the caller knows the prompts.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Prompts:
         shared = min(same, min(map(len, ids)) - 1)
         known = known.cut(min(len(known), shared))
         self.known = prefixes.extend(known, ids[0][:shared])
-        self.prefix = self.known if len(ids) > 1 else NOTHING
+        self.prefix = self.known if len(ids) > 1 and shared > JOINED_TOKENS else NOTHING
         self.cached = [shared] * len(ids)
         self.cached[0] = len(known)
 
@@ -57,8 +59,9 @@ class Prompts:
         place = {index: start + i for i, index in enumerate(indices)}
         known = [self.known]
         if self.known is not self.prefix:
-            rows.copy(start, self.known, 0)
-        for index, lengths in beginnings([(self.ids[i], i) for i in indices], len(self.prefix)):
+            for row in place.values():
+                rows.copy(row, self.known, 0)
+        for index, lengths in beginnings([(self.ids[i], i) for i in indices], len(self.known)):
             ids = self.ids[index]
             while tuple(ids[: len(known[-1])]) != known[-1].ids or len(known[-1]) > lengths[-1]:
                 known.pop()
