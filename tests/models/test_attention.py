@@ -182,3 +182,39 @@ def test_taking_rows_is_indexing_and_so_is_its_gradient(order: Any, count: int) 
     [ours] = torch.autograd.grad((take(rows, places) * weight).sum(), rows)
     [theirs] = torch.autograd.grad((rows[places] * weight).sum(), rows)
     assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shared", [0, 7])
+@pytest.mark.parametrize("tiles", [True, False])
+def test_prompts_read_by_the_fused_kernel_are_what_products_come_to(
+    monkeypatch: pytest.MonkeyPatch, shared: int, tiles: bool
+) -> None:
+    monkeypatch.setattr(attention, "TILES", tiles)
+    torch.manual_seed(0)
+    rows, length, before, width = 3, attention.JOINED_FROM + 2, 4, 16
+    query = torch.randn(rows, length, 4, width)
+    key, value = torch.randn(2, rows, 2, before + length, width)
+    prefix = (torch.randn(2, shared, width), torch.randn(2, shared, width)) if shared else None
+    places = torch.arange(before + length)
+    sees = places <= before + torch.arange(length)[:, None]
+    hidden = torch.zeros(length, before + length).masked_fill(~sees, float("-inf"))
+    hidden = hidden[None, None, :, None, :].expand(rows, -1, -1, -1, -1)
+    expected = by_pytorch(query, key, value, hidden, prefix)
+
+    def low(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor.bfloat16() for tensor in tensors)
+
+    calls = []
+    plain = attention.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        attention.functional,
+        "scaled_dot_product_attention",
+        lambda *a, **k: calls.append(1) or plain(*a, **k),
+    )
+    found = attend(
+        *low(query, key, value),
+        hidden=hidden.bfloat16(),
+        prefix=low(*prefix) if prefix else None,  # type: ignore[arg-type]
+    )
+    assert len(calls) == tiles
+    assert (found.float() - expected).abs().max() < 0.03

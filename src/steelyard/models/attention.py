@@ -12,8 +12,9 @@ the row's own keys, under one maximum and one sum:
     out = (e_p V_p + e_o V_o) / (Σ e_p + Σ e_o),   e = exp(s − max)
 
 The prefix part is one product for all rows. Query heads of one key head are stacked, so that keys
-are not repeated for them. On a CPU plain products beat PyTorch's fused kernel for these shapes
-by a factor of 3 to 8, and more backwards (figures: docs/performance.md).
+are not repeated for them. On most CPUs plain products beat PyTorch's fused kernel for these shapes
+by a factor of 3 to 8, and more backwards. Where the processor has tiles (AMX) the fused kernel
+reads prompts in half the time, so there it does (figures: docs/performance.md).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from torch.nn import functional
 SCORES_AT_ONCE = 2**21  # elements; larger blocks fall out of the processor's cache
 QUERIES_AT_ONCE = 128  # of rows twice as long and longer
 JOINED_FROM = 16  # tokens of a row from which a copy of the prefix costs less than it saves
+# By the processor and not by a measurement, so that answers are the same every time.
+TILES: bool = torch.cpu.get_capabilities().get("amx_bf16", False)
 
 
 def attend(
@@ -48,6 +51,8 @@ def attend(
     key and value [K, P, D] → [B, T, H · D].
     """
     rows, length = query.shape[:2]
+    if TILES and length >= JOINED_FROM and query.dtype == torch.bfloat16 and not _learns(query):
+        return _fused(query, *_joined(key, value, hidden, prefix))
     if first is not None and length >= 2 * QUERIES_AT_ONCE:
         parts = []
         for start in range(0, length, QUERIES_AT_ONCE):
@@ -87,13 +92,8 @@ def _block(
 ) -> Tensor:
     rows, length, heads, width = query.shape
     key_heads = key.shape[1]
-    if prefix is not None and length >= JOINED_FROM:
-        key, value = (
-            torch.cat([shared.expand(rows, -1, -1, -1), own], dim=2)
-            for shared, own in zip(prefix, (key, value), strict=True)
-        )
-        if hidden is not None:
-            hidden = functional.pad(hidden, (prefix[0].shape[1], 0))
+    if length >= JOINED_FROM:
+        key, value, hidden = _joined(key, value, hidden, prefix)
         prefix = None
     group = heads // key_heads
     scaled = query * width**-0.5
@@ -118,6 +118,37 @@ def _block(
         total = _sum(weights) + _sum(shared).view(back).transpose(0, 1)
         out = (weights @ value + read) / total
     return out.unflatten(2, (length, group)).transpose(1, 2).flatten(2)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None) -> Tensor:
+    """PyTorch's own kernel. Shapes as in `attend`, the prefix in the keys and values."""
+    out = functional.scaled_dot_product_attention(
+        query.transpose(1, 2),
+        key,
+        value,
+        attn_mask=None if hidden is None else hidden[:, :, :, 0],
+        enable_gqa=True,
+    )
+    return out.transpose(1, 2).flatten(2)
+
+
+def _joined(
+    key: Tensor, value: Tensor, hidden: Tensor | None, prefix: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and what is hidden of them, with a copy of the prefix before each row's own."""
+    if prefix is None:
+        return key, value, hidden
+    key, value = (
+        torch.cat([shared.expand(len(own), -1, -1, -1), own], dim=2)
+        for shared, own in zip(prefix, (key, value), strict=True)
+    )
+    if hidden is not None:
+        hidden = functional.pad(hidden, (prefix[0].shape[1], 0))
+    return key, value, hidden
+
+
+def _learns(query: Tensor) -> bool:
+    return torch.is_grad_enabled() and query.requires_grad
 
 
 def _top(scores: Tensor) -> Tensor:
