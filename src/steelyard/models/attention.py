@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from steelyard.models.gradients import learns
+
 SCORES_AT_ONCE = 2**21  # elements; larger blocks fall out of the processor's cache
 QUERIES_AT_ONCE = 128  # of rows twice as long and longer
 JOINED_FROM = 16  # tokens of a row from which a copy of the prefix costs less than it saves
@@ -51,7 +53,7 @@ def attend(
     key and value [K, P, D] → [B, T, H · D].
     """
     rows, length = query.shape[:2]
-    if TILES and length >= JOINED_FROM and query.dtype == torch.bfloat16 and not _learns(query):
+    if TILES and length >= JOINED_FROM and query.dtype == torch.bfloat16 and not learns(query):
         return _fused(query, *_joined(key, value, hidden, prefix))
     if first is not None and length >= 2 * QUERIES_AT_ONCE:
         parts = []
@@ -145,10 +147,6 @@ def _joined(
     if hidden is not None:
         hidden = functional.pad(hidden, (prefix[0].shape[1], 0))
     return key, value, hidden
-
-
-def _learns(query: Tensor) -> bool:
-    return torch.is_grad_enabled() and query.requires_grad
 
 
 def _top(scores: Tensor) -> Tensor:

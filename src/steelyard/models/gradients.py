@@ -19,7 +19,7 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
     Shapes: [..., width].
     """
-    if not _learns(x):
+    if not learns(x):
         return functional.rms_norm(x, weight.shape, weight, epsilon)
     y: Tensor = _RmsNorm.apply(x, weight, epsilon)
     return y
@@ -27,7 +27,7 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 def swiglu(gate_and_up: Tensor) -> Tensor:
     """silu(gate) · up (Shazeer 2020, arXiv:2002.05202). Shapes: [N, 2 · I] → [N, I]."""
-    if not _learns(gate_and_up):
+    if not learns(gate_and_up):
         gate, up = gate_and_up.chunk(2, dim=-1)
         return functional.silu(gate).mul_(up)
     y: Tensor = _SwiGlu.apply(gate_and_up)
@@ -40,7 +40,7 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Shapes: heads [N, H, D]; cos and sin [N, 1, D / 2].
     """
     first, second = heads.chunk(2, dim=-1)
-    if _learns(heads):
+    if learns(heads):
         return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
     rotated = torch.empty_like(heads)
     left, right = rotated.chunk(2, dim=-1)
@@ -49,7 +49,8 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return rotated
 
 
-def _learns(x: Tensor) -> bool:
+def learns(x: Tensor) -> bool:
+    """Whether autograd will want a way back through what is made of it."""
     return bool(torch.is_grad_enabled() and x.requires_grad)
 
 
