@@ -3,8 +3,9 @@
     python bench/ingest.py --small          speed beside LlamaIndex, memory, cost per passage
     python bench/ingest.py --only cost      one of them, at full size
 
-Speed: the Python documentation with all-MiniLM-L6-v2 on both sides. Ours begins with the file on
-disk and ends with text, words and vectors in SQLite; LlamaIndex begins with the texts in memory.
+Speed: the Python documentation (--corpus) with all-MiniLM-L6-v2 on both sides, or where it is not
+there the pages of this project. Ours begins with the file on disk and ends with text, words and
+vectors in SQLite; LlamaIndex begins with the texts in memory.
 Memory and cost: synthetic rows and vectors that cost nothing, so that only ours is measured.
 """
 
@@ -30,6 +31,7 @@ from steelyard.knowledge.base import Base
 from steelyard.knowledge.ingest import update
 
 CORPUS = Path(__file__).parents[2] / "shared" / "data" / "corpus_python_docs" / "corpus.jsonl"
+DOCS = Path(__file__).parents[1] / "docs"
 WORKS = ("speed", "memory", "cost")
 SPEED_GOAL = 2.0  # times LlamaIndex
 MEMORY_GOAL = 1.2  # times the peak, for ten times the documents
@@ -71,6 +73,18 @@ class FreeEmbedder:
 # ---------------------------------------------------------------- speed
 
 
+def rows_of_corpus(corpus: Path) -> list[dict[str, str]]:
+    """The documents of a file, or where it is not there the pages of this project."""
+    if corpus.exists():
+        with corpus.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    print(f"{corpus} is not there: the pages of docs/ instead, which are fewer")
+    return [
+        {"id": page.stem, "text": page.read_text(encoding="utf-8")}
+        for page in sorted(DOCS.glob("*.md"))
+    ]
+
+
 def speed(size: Size, corpus: Path) -> list[dict[str, Any]]:
     """Ours beside LlamaIndex: in passages of one size, and in words with its own settings."""
     import rounds
@@ -78,9 +92,8 @@ def speed(size: Size, corpus: Path) -> list[dict[str, Any]]:
     from rounds import Contender, Work
     from steelyard.models.opening import EMBEDDER_PACKAGE, INSTALL_EMBEDDER, _package_folder
 
-    with corpus.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    chosen = random.Random(0).sample(rows, size.documents)
+    rows = rows_of_corpus(corpus)
+    chosen = random.Random(0).sample(rows, min(size.documents, len(rows)))
     texts = [row["text"] for row in chosen]
     num_words = sum(len(text.split()) for text in texts)
     peer = LlamaIndex(_package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model")

@@ -69,3 +69,11 @@ def test_the_peer_ingests_all_of_it(tmp_path: Path):
     peer = peer_script.LlamaIndex(_package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model")
     text = "This sentence has exactly seven words here. " * 60
     assert peer.ingest([text], (144, 0)) > peer.ingest([text], (1024, 200)) == 1
+
+
+def test_without_the_corpus_the_pages_of_the_project_are_its_documents(tmp_path: Path) -> None:
+    rows = ingest.rows_of_corpus(tmp_path / "corpus.jsonl")
+    assert {"architecture", "performance"} <= {row["id"] for row in rows}
+    assert all(len(row["text"]) > 100 for row in rows)
+    (tmp_path / "corpus.jsonl").write_text('{"id": "a", "text": "b"}\n', encoding="utf-8")
+    assert ingest.rows_of_corpus(tmp_path / "corpus.jsonl") == [{"id": "a", "text": "b"}]
