@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,13 +14,6 @@ from steelyard.models import tuning
 @pytest.fixture(autouse=True)
 def on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def taking(*seconds: float) -> Callable[..., list[float]]:
@@ -73,27 +65,6 @@ def test_where_nothing_can_be_written_the_type_is_measured_all_the_same(
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(tuning, "_seconds", taking(2.0, 1.0))
     assert tuning.number_type(tmp_path / "file") == torch.bfloat16
-
-
-@pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize(
-    ("most", "seconds", "expected"),
-    [
-        (1, (), 1),
-        (2, (1.0, 3.0), 2),
-        (2, (3.0, 1.0), 1),
-        (2, (1.1, 1.0), 2),  # too near to tell
-        (8, (4.0, 2.0, 1.0, 3.0), 4),  # of 8, 7, 4 and 1
-    ],
-)
-def test_the_threads_are_those_that_are_clearly_fastest_now(
-    monkeypatch: pytest.MonkeyPatch, most: int, seconds: Any, expected: int
-) -> None:
-    monkeypatch.setattr(tuning, "MAX_THREADS", most)
-    monkeypatch.setattr(tuning, "_seconds", taking(*seconds))
-    torch.set_num_threads(1)
-    assert tuning.settle_threads(torch.float32) == expected
-    assert torch.get_num_threads() == expected
 
 
 def test_each_choice_takes_its_middle_round(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,8 @@ from transformers.utils import logging
 from steelyard.core import Json, digest
 from steelyard.errors import ModelError
 from steelyard.models.encoder import batches, opened, split_rows
-from steelyard.models.tuning import settle_threads
 
 BATCH_TOKENS = 4096  # of one pass; 1024 to 8192 are equally fast. Source: ours, bench/retrieval.py
-FEW_TOKENS = 512  # for which finding the number of threads takes as long as one does. Source: ours
 MODULES = ("Transformer", "Pooling", "Normalize")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")  # without one: a blank one
 
@@ -117,10 +115,6 @@ class SentenceEmbedder:
         ids = self._ids(texts)
         lengths = [len(row) for row in ids]
         full = [row for row, length in enumerate(lengths) if length]
-        if sum(lengths) > FEW_TOKENS:
-            settle_threads(self._dtype)
-        else:
-            torch.set_num_threads(1)
         for places in batches([lengths[row] for row in full], BATCH_TOKENS):
             rows = [full[place] for place in places]
             with torch.inference_mode():

@@ -20,7 +20,7 @@ from steelyard.models.processor import processor_name
 WAITS_SECONDS = (0.0, 1.0, 4.0)  # before a start that follows as many deaths. Source: ours
 REST_SECONDS = 60.0  # after which it may be started again
 PROBE_TOKENS = 8
-CLEARLY_FASTER = 1.2  # by which factor, for fewer threads. Source: models/tuning.py
+CLEARLY_FASTER = 1.2  # by which factor, for fewer threads. Source: ours
 
 
 class Running(Protocol):

@@ -38,7 +38,6 @@ from steelyard.models.label_search import LabelSearch, Search
 from steelyard.models.reading import next_log_probs
 from steelyard.models.render import Renderer
 from steelyard.models.sharing import Prompts
-from steelyard.models.tuning import settle_threads
 
 KEPT_BYTES = 300_000_000  # for beginnings that later calls use again. Source: ours
 ROWS_AT_ONCE = 64  # passes over more rows are no cheaper per row. Source: ours
@@ -283,7 +282,6 @@ class TorchBackend:
     def speaking(self) -> Iterator[None]:
         """The model to ourselves, with our adapter on."""
         with self.loaded.lock, torch.inference_mode():
-            settle_threads(self.loaded.decoder.dtype)
             self.loaded.decoder.switch.active = self.adapter
             try:
                 yield

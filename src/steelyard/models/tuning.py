@@ -1,9 +1,8 @@
-"""What this machine does best, found by short probes: the number type and the number of threads.
+"""The number type in which this machine calculates fastest, found by a short probe.
 
-The number type decides the answers, so it is measured once and kept in the cache folder. The
-number of threads decides only the speed, and the best one changes with what else the machine
-does: beside a busy neighbour two threads wait for each other at every product and are many times
-slower than one (figures: docs/performance.md). So it is measured at every call, in milliseconds.
+It decides the answers, so it is measured once and kept in the cache folder. The number of threads
+decides them too, where a product splits its sums among them (oneDNN does with tiles), so it is
+never chosen by a clock: it is torch's, or the user's OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ import torch
 from steelyard.models.processor import processor_name
 
 ROUNDS = 5
-CLEARLY_FASTER = 1.2  # by which factor, for bfloat16 or fewer threads. Source: ours
-MAX_THREADS: int = torch.get_num_threads()  # what the user or the machine allows
+CLEARLY_FASTER = 1.2  # by which factor, for bfloat16. Source: ours
 
 T = TypeVar("T")
 
@@ -59,29 +57,6 @@ def _faster_type() -> torch.dtype:
     took = _seconds(list(pairs), lambda dtype: pairs[dtype] @ pairs[dtype])
     worth = took[0] > CLEARLY_FASTER * took[1]
     return torch.bfloat16 if worth else torch.float32
-
-
-def settle_threads(dtype: torch.dtype) -> int:
-    """Calculate with as many threads as are fastest right now, and say how many.
-
-    The most there are, unless fewer are clearly faster.
-    """
-    choices = sorted({MAX_THREADS, MAX_THREADS - 1, MAX_THREADS // 2, 1} - {0}, reverse=True)
-    if len(choices) == 1 or torch.cuda.is_available():
-        return MAX_THREADS
-    left, right = torch.ones(256, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
-
-    def work(threads: int) -> None:
-        torch.set_num_threads(threads)
-        for _ in range(2):
-            left @ right
-
-    took = _seconds(choices, work)
-    best = choices[0]
-    if min(took) < took[0] / CLEARLY_FASTER:
-        best = choices[took.index(min(took))]
-    torch.set_num_threads(best)
-    return best
 
 
 def _seconds(choices: Sequence[T], work: Callable[[T], object]) -> list[float]:

@@ -18,7 +18,6 @@ from steelyard.errors import TrainingError
 from steelyard.models import Prompt
 from steelyard.models.decoder import Decoder
 from steelyard.models.torch_backend import TorchBackend
-from steelyard.models.tuning import settle_threads
 from steelyard.training import documents, replay, teacher
 from steelyard.training.batches import Encoded
 from steelyard.training.job import Job, TrainingRow, held_out_rows
@@ -50,7 +49,6 @@ def prepare(
             "give the task what it needs (docs/task-file.md)"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    settle_threads(backend.loaded.decoder.dtype)
     return _MAKERS[stage](job, rows, backend, folder)
 
 

@@ -26,7 +26,6 @@ from steelyard.core import Json, Weights
 from steelyard.errors import TrainingError
 from steelyard.models.decoder import Decoder
 from steelyard.models.torch_backend import out_of_memory
-from steelyard.models.tuning import settle_threads
 from steelyard.training import batches, checkpoint
 from steelyard.training.job import Progress
 from steelyard.training.learner import Learner
@@ -106,7 +105,6 @@ def train(
             _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
             continue
 
-        settle_threads(decoder.dtype)
         set_learning_rate(optimizer, weights, pace, step=step)
         chosen = batches.rows_of_step(len(rows), weights.batch_size, step, seed)
         torch.manual_seed(_seed_of(seed, step, ranks.rank))

@@ -18,7 +18,6 @@ from steelyard.errors import TrainingError
 from steelyard.models.decoder import Decoder
 from steelyard.models.opening import number_type, open_folder
 from steelyard.models.render import Renderer
-from steelyard.models.tuning import settle_threads
 from steelyard.training import batches, documents, loop
 from steelyard.training.batches import Encoded
 from steelyard.training.job import Progress
@@ -80,7 +79,6 @@ def train(folder: Path, result: Path, log: Callable[[Progress], None]) -> Json:
         folder=folder / "checkpoints",
         log=log,
     )
-    settle_threads(loaded.decoder.dtype)
     loss = mean_loss(Examples(), loaded.decoder, held_out)
     learning.save(result, loaded)
     return {
@@ -210,7 +208,6 @@ def _speed(shape: Shape, job: ScratchJob, rows: Sequence[Encoded], before: Cours
     for step in range(1 + PROBE_STEPS):
         if step == 1:
             started = time.perf_counter()
-        settle_threads(learning.decoder.dtype)
         order = batches.rows_of_step(len(rows), batch_rows, step, job.seed)
         chosen = [rows[place] for place in order]
         loop.backward(learning.decoder, Examples(), chosen)
