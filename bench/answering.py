@@ -255,12 +255,12 @@ def open_engines() -> Engines:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="few rows, two rounds")
+    parser.add_argument("--small", action="store_true", help="few rows, one round")
     parser.add_argument("--only", choices=NAMES, action="append", help="this work; may be repeated")
-    parser.add_argument("--rounds", type=int, help="3, or 2 when small")
+    parser.add_argument("--rounds", type=int, help="3, or 1 when small")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
-    num_rounds = options.rounds or (2 if options.small else 3)
+    num_rounds = options.rounds or (1 if options.small else 3)
     names = options.only or NAMES
     records: list[dict[str, Any]] = []
     if set(names) & set(GOALS):

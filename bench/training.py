@@ -66,7 +66,7 @@ class Size:
 
 SIZES = {
     False: Size(rounds=3, steps=3, batch_size=16, search=True, growth_rows=128),
-    True: Size(rounds=1, steps=1, batch_size=8, search=False, growth_rows=32),
+    True: Size(rounds=1, steps=1, batch_size=8, search=False, growth_rows=16),
 }
 
 
