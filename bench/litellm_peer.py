@@ -29,6 +29,8 @@ model_list:
 litellm_settings:
   set_verbose: false
   num_retries: 0
+general_settings:
+  dangerously_permit_weak_or_unset_master_key: true  # on loopback, as ours is without a key
 """
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
