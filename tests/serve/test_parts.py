@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from steelyard.errors import InputError, RequestError
 from steelyard.lifecycle import open_home
-from steelyard.serve import events, gate, metrics, texts
+from steelyard.serve import encoding, events, gate, metrics, texts
 from steelyard.serve.limits import Limits
 from steelyard.serve.metrics import Metrics
 from steelyard.serve.openapi import describe
@@ -25,7 +25,9 @@ from steelyard.store.keys import ApiKey, find_key
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=3)
 
 
-@pytest.mark.parametrize("module", [events, gate, metrics, texts], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [encoding, events, gate, metrics, texts], ids=lambda m: m.__name__
+)
 def test_the_examples_in_docstrings_are_true(module: ModuleType):
     found = doctest.testmod(module)
     assert found.attempted
