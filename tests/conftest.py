@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,22 @@ from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Compiled tests are kept, whatever the machine says: each of pytest's processes would compile all.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("steelyard", deadline=None, derandomize=True)
 settings.load_profile("steelyard")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fake_training_here() -> Iterator[None]:
+    """The fake model is trained in this process."""
+    import fake_child
+
+    with pytest.MonkeyPatch.context() as patch:
+        fake_child.patched(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

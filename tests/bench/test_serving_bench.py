@@ -11,6 +11,7 @@ from bench_scripts import load_script
 
 pytest.importorskip("torch")
 load_script("rounds")
+load_script("litellm_peer")
 serving = load_script("serving")
 
 
@@ -21,9 +22,9 @@ def test_a_percentile_is_a_wait_that_was_measured():
 
 
 def test_the_floor_and_the_server_answer_every_request_and_the_server_records_it(tmp_path: Path):
-    with serving.floor() as port:
+    with serving.mock_engine() as port:
         assert len(asyncio.run(serving.load(port, 50, 0.4)).waits) == 20
-    home = serving.make_home(tmp_path)
+    home = serving.make_home(tmp_path / "fake")
     with serving.serving(home) as (port, pid):
         found = asyncio.run(serving.load(port, 50, 0.4))
         streamed = asyncio.run(serving.streams(port, 2, 0.2))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,5 +42,27 @@ def steelyard(
         code = ended.value.code
         said = capsys.readouterr()
         return Ran(code if isinstance(code, int) else 0, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def typed_in() -> Callable[..., Ran]:
+    """Types a command in a folder, for what several tests share."""
+
+    def run(folder: Path, *arguments: str) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            patch.chdir(folder)
+            patch.setattr(sys, "path", [*sys.path])
+            patch.setattr(sys, "argv", ["steelyard", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        code = ended.value.code
+        return Ran(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
 
     return run

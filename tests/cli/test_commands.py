@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,11 +23,19 @@ from steelyard.recipes.answering import LanguageModelSystem
 WEIGH = ("weigh", "task.toml", "--recipes", "nearest-shot")
 
 
-@pytest.fixture
-def weighed(folder: Path, steelyard: Callable[..., Any]) -> Any:
-    """What the first command of a user leaves: a text task, weighed."""
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, typed_in: Callable[..., Any]) -> Any:
+    """What the first command of a user leaves, a text task that was weighed, and what it said."""
+    folder = tmp_path_factory.mktemp("first")
     write_task(folder, "text")
-    return steelyard(*WEIGH, "--json", "out.json")
+    return folder, typed_in(folder, *WEIGH, "--json", "out.json")
+
+
+@pytest.fixture
+def weighed(first: Any, folder: Path) -> Any:
+    """The same in the folder of this test alone."""
+    shutil.copytree(first[0], folder, dirs_exist_ok=True)
+    return first[1]
 
 
 # ---------------------------------------------------------------- weigh

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from fake_tasks import example
-from steelyard.knowledge import NearestExamples
+from steelyard.knowledge.nearest import NearestExamples
 from steelyard.models.fake import FakeEmbedder
 
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from fake_tasks import recipe
 from steelyard.core import Comparison, Context, Decoding, Recipe, Weights
@@ -290,6 +289,8 @@ def test_the_order_of_the_recipes_decides_nothing():
 
 
 def test_the_comparisons_are_each_against_majority_and_the_best_against_each_holm_adjusted():
+    from statsmodels.stats.multitest import multipletests
+
     others = [BEST, candidate("near", NEAR), candidate("worse", WORSE)]
     decision = chosen(MAJORITY, *others)
     pairs = [(o, MAJORITY) for o in others] + [(BEST, others[1]), (BEST, others[2])]

@@ -11,11 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.proportion import proportion_confint
 
 from steelyard.errors import TrialError
 from steelyard.measure.statistics import (
@@ -51,6 +46,8 @@ def test_the_interval_of_graded_scores_agrees_with_the_t_interval():
 
 @pytest.mark.parametrize(("wins", "losses"), [(30, 12), (25, 15), (18, 17), (20, 4)])
 def test_the_p_value_of_flips_agrees_with_mcnemar(wins, losses):
+    from statsmodels.stats.contingency_tables import mcnemar
+
     a, b, groups = flips(wins, losses, 220 - wins - losses)
     expected = mcnemar([[0, wins], [losses, 0]], exact=True).pvalue
     result = paired(a, b, groups)
@@ -74,6 +71,8 @@ def test_the_p_value_of_graded_scores_agrees_with_the_paired_permutation_test():
 
 
 def test_clusters_of_unequal_size_agree_with_the_cluster_robust_t_interval():
+    from statsmodels.regression.linear_model import OLS
+
     rng = np.random.default_rng(4)
     groups = np.repeat(np.arange(60), rng.integers(1, 11, 60))
     a = np.clip(0.6 + 0.2 * rng.normal(size=60)[groups] + 0.1 * rng.normal(size=len(groups)), 0, 1)
@@ -97,6 +96,8 @@ def test_few_flips_agree_with_the_adjusted_wald_interval():
 
 @pytest.mark.parametrize(("right", "of"), [(20, 20), (19, 20), (50, 100), (97, 100), (6, 300)])
 def test_the_interval_of_a_share_agrees_with_agresti_and_coull(right, of):
+    from statsmodels.stats.proportion import proportion_confint
+
     scores = [1.0] * right + [0.0] * (of - right)
     expected = proportion_confint(right, of, method="agresti_coull")
     expected = np.clip(expected, 0, 1)
@@ -104,6 +105,8 @@ def test_the_interval_of_a_share_agrees_with_agresti_and_coull(right, of):
 
 
 def test_holm_agrees_with_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
     raw = np.random.default_rng(5).beta(0.3, 1, 40).tolist()
     raw += [raw[0], 0.0, 1.0]
     assert holm(raw) == pytest.approx(multipletests(raw, method="holm")[1])
@@ -124,6 +127,8 @@ def test_examples_needed_gives_the_published_table(disagreement, needed):
 
 @pytest.mark.parametrize(("gap", "disagreement"), [(0.05, 0.1), (0.1, 0.3), (0.15, 0.3)])
 def test_examples_needed_agrees_with_the_power_of_statsmodels_t_test(gap, disagreement):
+    from statsmodels.stats.power import TTestPower
+
     effect = gap / math.sqrt(disagreement - gap**2)
     expected = TTestPower().solve_power(effect, power=0.8, alpha=0.05)
     needed = examples_needed(gap, disagreement=disagreement)
@@ -131,6 +136,8 @@ def test_examples_needed_agrees_with_the_power_of_statsmodels_t_test(gap, disagr
 
 
 def test_the_detectable_difference_of_graded_groups_agrees_with_their_standard_error():
+    from statsmodels.regression.linear_model import OLS
+
     rng = np.random.default_rng(8)
     groups = np.repeat(np.arange(80), 3)
     a = np.clip(0.6 + 0.2 * rng.normal(size=80)[groups] + 0.1 * rng.normal(size=240), 0, 1)

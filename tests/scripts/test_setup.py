@@ -72,26 +72,28 @@ def test_a_changed_constraint_makes_the_set_up_run_again(
     monkeypatch.setattr(setup, "ROOT", tmp_path)
     monkeypatch.setattr(setup, "PYTHON", tmp_path / "python")
     stamp, decides = tmp_path / "stamp", ("constraints.txt",)
-    assert not setup.is_ready(stamp, decides)
+    assert not setup.is_ready(stamp, decides, setup.PYTHON)
     stamp.write_text(setup.wanted(decides))
-    assert setup.is_ready(stamp, decides)
+    assert setup.is_ready(stamp, decides, setup.PYTHON)
     (tmp_path / "constraints.txt").write_text("torch==2\n")
-    assert not setup.is_ready(stamp, decides)
+    assert not setup.is_ready(stamp, decides, setup.PYTHON)
 
 
 @pytest.fixture
 def steps_run(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What pip would have been asked for, in a folder of its own with a venv that works."""
     ran: list[str] = []
-    for name in setup.BENCH_DECIDES:
+    for name in setup.BENCH_DECIDES + setup.LITELLM_DECIDES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.setattr(setup, "ROOT", tmp_path)
-    for name in ("PYTHON", "STAMP", "BENCH_STAMP", "LOG"):
+    for name in ("PYTHON", "LITELLM", "STAMP", "BENCH_STAMP", "LITELLM_STAMP", "LOG"):
         monkeypatch.setattr(setup, name, tmp_path / name)
     setup.PYTHON.touch()
-    monkeypatch.setattr(setup, "make_venv", lambda: None)
-    monkeypatch.setattr(setup, "install", lambda what, arguments: ran.append(what))
+    monkeypatch.setattr(setup, "make_venv", lambda python: python.touch())
+    monkeypatch.setattr(
+        setup, "install", lambda what, _, python: ran.append(f"{what} in {python.name}")
+    )
     return ran
 
 
@@ -101,16 +103,16 @@ def test_the_peers_are_installed_for_benchmarks_alone_and_once(
     monkeypatch.setattr(sys, "argv", ["setup.py"])
     setup.main()
     assert [step.split("(")[1] for step in steps_run] == [
-        "torch)",
-        "tools)",
-        "steelyard)",
-        "models)",
+        "torch) in PYTHON",
+        "tools) in PYTHON",
+        "steelyard) in PYTHON",
+        "models) in PYTHON",
     ]
     steps_run.clear()
     monkeypatch.setattr(sys, "argv", ["setup.py", "bench"])
     setup.main()
     setup.main()
-    assert steps_run == ["step 1/1 (peers)"]
+    assert steps_run == ["step 1/1 (peers) in PYTHON", "step 1/1 (litellm) in LITELLM"]
 
 
 def test_other_peers_do_not_install_everything_again(
@@ -121,7 +123,7 @@ def test_other_peers_do_not_install_everything_again(
     steps_run.clear()
     (setup.ROOT / "requirements-bench.txt").write_text("trl==9\n")
     setup.main()
-    assert steps_run == ["step 1/1 (peers)"]
+    assert steps_run == ["step 1/1 (peers) in PYTHON"]
 
 
 def test_what_the_peers_share_with_us_is_pinned_once() -> None:
@@ -130,3 +132,10 @@ def test_what_the_peers_share_with_us_is_pinned_once() -> None:
     for line in lines:
         if line and not line.startswith("#"):
             assert ("==" in line) != (package(line) in ours), line
+
+
+def test_the_peer_with_a_venv_of_its_own_has_every_version_named() -> None:
+    lines = (ROOT / "requirements-litellm.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all("==" in pin for pin in pins)
+    assert {"litellm", "uvicorn"} <= {package(pin) for pin in pins}

@@ -9,19 +9,25 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from steelyard.errors import InputError, RequestError
 from steelyard.lifecycle import open_home
-from steelyard.serve import events, gate, metrics, texts
+from steelyard.serve import encoding, events, gate, metrics, texts
 from steelyard.serve.limits import Limits
 from steelyard.serve.metrics import Metrics
+from steelyard.serve.openapi import describe
+from steelyard.serve.replies import REPLIES
+from steelyard.serve.routes import ROUTES
 from steelyard.serve.texts import at_most, visible
 from steelyard.store.keys import ApiKey, find_key
 
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=3)
 
 
-@pytest.mark.parametrize("module", [events, gate, metrics, texts], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [encoding, events, gate, metrics, texts], ids=lambda m: m.__name__
+)
 def test_the_examples_in_docstrings_are_true(module: ModuleType):
     found = doctest.testmod(module)
     assert found.attempted
@@ -131,3 +137,14 @@ def test_a_key_is_found_by_its_secret_alone_and_is_revoked_by_id_or_name(tmp_pat
         assert all(one.revoked_at for one in home.keys.all())
         with pytest.raises(InputError, match="In use: none"):
             home.keys.revoke("ben")
+
+
+def test_what_is_said_of_replies_is_said_of_routes_that_are_there():
+    assert set(REPLIES) <= {(route.method, route.path) for route in ROUTES}
+    described = describe(ROUTES, "1")["paths"]
+    for (method, path), schema in REPLIES.items():
+        Draft202012Validator.check_schema(schema)
+        said = described[path][method.lower()]["responses"]["200"]["content"]
+        assert said["application/json"] == {"schema": schema}
+    hangs = described["/health"]["get"]["responses"]["503"]["content"]
+    assert hangs["application/json"] == {"schema": REPLIES["GET", "/health"]}

@@ -76,7 +76,8 @@ class Recorder:
         self._now, self._monotonic = now, monotonic
         self._started = (now(), monotonic())
         self._swept: float | None = None
-        self._queue: queue.Queue[Request | Outcome | _Said | _Flush | None] = queue.Queue()
+        self._queue: queue.SimpleQueue[Request | Outcome | _Said | _Flush | None]
+        self._queue = queue.SimpleQueue()  # no lock of Python's to wait for
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 

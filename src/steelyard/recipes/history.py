@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from steelyard.core import Example, Passage, Query
-from steelyard.knowledge import NearestExamples
 from steelyard.knowledge.index import Index, Scope
+from steelyard.knowledge.nearest import NearestExamples
 from steelyard.models import Embedder
 from steelyard.recipes.prompt import Part
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 
 from starlette.responses import Response
@@ -11,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from steelyard.core import Json
 from steelyard.errors import RequestError
+from steelyard.serve.encoding import encoded
 from steelyard.serve.gate import error_body
 from steelyard.serve.service import client_gone
 
@@ -29,9 +29,8 @@ def event(body: Json, kind: str | None = None) -> bytes:
     >>> event({"a": 1}, "response.created")
     b'event: response.created\\ndata: {"a":1}\\n\\n'
     """
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    head = "" if kind is None else f"event: {kind}\n"
-    return f"{head}data: {text}\n\n".encode()
+    head = b"" if kind is None else f"event: {kind}\n".encode()
+    return head + b"data: " + encoded(body) + b"\n\n"
 
 
 class EventStream(Response):

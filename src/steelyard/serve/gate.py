@@ -67,6 +67,7 @@ class Gate:
 
     def __init__(self, service: Service, table: Table, respond: Respond) -> None:
         self.service, self.table, self.respond = service, table, respond
+        self._known = {r.path.encode() for r in table.routes if "{" not in r.path}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -104,9 +105,8 @@ class Gate:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             raise RequestError("the headers are too large", status=431, code="headers_too_large")
-        raw = scope["raw_path"].decode("latin-1")
-        if not CLEAN_PATH.fullmatch(unquote(raw)) or ".." in unquote(raw) or "%2f" in raw.lower():
-            raise RequestError("there is no such path", status=404, code="not_found")
+        if scope["raw_path"] not in self._known:
+            _check_path(scope["raw_path"].decode("latin-1"))
         if scope["path"] == "/health":
             return None
         if not self.service.needs_key:
@@ -167,6 +167,12 @@ def scope_of(path: str) -> str:
     if path.startswith("/v1/feedback"):
         return "feedback"
     return "admin" if path == "/metrics" or path.startswith("/v1/admin") else "ask"
+
+
+def _check_path(raw: str) -> None:
+    path = unquote(raw)
+    if not CLEAN_PATH.fullmatch(path) or ".." in path or "%2f" in raw.lower():
+        raise RequestError("there is no such path", status=404, code="not_found")
 
 
 def _check_host(host: str, bound: str) -> None:

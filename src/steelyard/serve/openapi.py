@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from steelyard.core import Json
+from steelyard.serve.replies import REPLIES
 from steelyard.serve.routing import Route
 
 ERROR = {
@@ -54,13 +55,16 @@ def describe(routes: Sequence[Route], version: str) -> dict[str, Json]:
 
 def _operation(route: Route) -> dict[str, Json]:
     said = "text/plain" if route.path == "/metrics" else "application/json"
-    content: dict[str, Json] = {said: {}}
+    schema = REPLIES.get((route.method, route.path))
+    content: dict[str, Json] = {said: {} if schema is None else {"schema": schema}}
     if route.body is not None and "stream" in route.body.model_fields:
         content["text/event-stream"] = {}
     failed = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     responses: dict[str, Json] = {"200": {"description": "Done.", "content": content}}
     for status in STATUSES:
         responses[str(status)] = {"description": "Refused or failed.", "content": failed}
+    if route.path == "/health":
+        responses["503"] = {"description": "The engine hangs.", "content": content}
     operation: dict[str, Json] = {"summary": route.summary, "responses": responses}
     names = re.findall(r"\{(\w+)\}", route.path)
     if names:
@@ -69,9 +73,9 @@ def _operation(route: Route) -> dict[str, Json]:
             for name in names
         ]
     if route.body is not None:
-        schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
+        body = {"$ref": f"#/components/schemas/{route.body.__name__}"}
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schema}},
+            "content": {"application/json": {"schema": body}},
         }
     return operation

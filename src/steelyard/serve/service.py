@@ -95,7 +95,7 @@ class Service:
                 code="engine_hangs",
                 retry_after_s=math.ceil(self.settings.timeout_s / 10),
             )
-        route = request.url.path
+        route = request.scope["path"]
         exchange = Exchange(self, request, f"{PREFIXES.get(route, 'req')}{uuid.uuid4().hex}")
         self.recorder.begin(
             traffic.Request(

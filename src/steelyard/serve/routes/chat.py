@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.core import Json, Query
 from steelyard.errors import RequestError
@@ -23,6 +23,7 @@ from steelyard.serve.calls import (
     check_form,
 )
 from steelyard.serve.catalogue import Embedding, Plain
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.events import DONE, event, stream
 from steelyard.serve.routing import Router
 from steelyard.serve.service import Exchange, Service, service_of
@@ -93,7 +94,7 @@ async def chat(asked: ChatRequest, request: Request) -> Response:
     ]
     body = _head(exchange, model, "chat.completion", ignored)
     body["steelyard"] |= {"valid": reply.valid, "sources": sources_body(reply)}
-    return JSONResponse({**body, "choices": choices, "usage": wire.usage_body(reply.usage)})
+    return JsonReply({**body, "choices": choices, "usage": wire.usage_body(reply.usage)})
 
 
 async def find_writer(service: Service, name: str) -> Served | Plain:
@@ -167,13 +168,14 @@ def _ask_plain(service: Service, model: Plain, asked: ChatRequest, schema: Any) 
 def _head(
     exchange: Exchange, model: Served | Plain, kind: str, ignored: list[str]
 ) -> dict[str, Any]:
+    about = wire.about(model, ignored)
     return {
         "id": exchange.id,
         "object": kind,
         "created": exchange.created,
         "model": name_of(model),
-        "system_fingerprint": f"fp_{wire.about(model, ())['fingerprint'][:12]}",
-        "steelyard": wire.about(model, ignored),
+        "system_fingerprint": f"fp_{about['fingerprint'][:12]}",
+        "steelyard": about,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.core import Json, Query
 from steelyard.errors import RequestError
@@ -15,6 +15,7 @@ from steelyard.lifecycle.releases import Served
 from steelyard.serve import wire
 from steelyard.serve.calls import Bounds, Call, Choice, Reply, ask_plain, ask_release
 from steelyard.serve.catalogue import Plain
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.events import DONE, event, stream
 from steelyard.serve.routes.chat import find_writer, name_of, refuse_chances
 from steelyard.serve.routing import Router
@@ -74,7 +75,7 @@ async def complete(asked: CompletionRequest, request: Request) -> Response:
         _choice(index, choice.text, choice.finish, _logprobs(choice, asked))
         for index, choice in enumerate(reply.choices)
     ]
-    return JSONResponse({**head, "choices": choices, "usage": wire.usage_body(reply.usage)})
+    return JsonReply({**head, "choices": choices, "usage": wire.usage_body(reply.usage)})
 
 
 def _ask_release(service: Service, model: Served, asked: CompletionRequest) -> Call:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.core import Json
 from steelyard.errors import BusyError, RequestError
@@ -20,6 +20,7 @@ from steelyard.models import Listen
 from steelyard.serve import wire
 from steelyard.serve.calls import as_request_error, too_busy
 from steelyard.serve.catalogue import Embedding
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
 
@@ -76,7 +77,7 @@ async def embed(asked: EmbeddingRequest, request: Request) -> Response:
         for index, vector in enumerate(vectors)
     ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JSONResponse({"object": "list", "data": data, "model": model.name, "usage": usage})
+    return JsonReply({"object": "list", "data": data, "model": model.name, "usage": usage})
 
 
 def _written(vector: NDArray[np.float32], asked: EmbeddingRequest) -> Json:

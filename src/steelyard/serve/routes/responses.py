@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.core import Json, Query
 from steelyard.errors import RequestError
@@ -16,6 +16,7 @@ from steelyard.lifecycle.releases import Served
 from steelyard.serve import wire
 from steelyard.serve.calls import Bounds, Call, Reply, ask_plain, ask_release, check_form
 from steelyard.serve.catalogue import Plain
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.events import event, stream
 from steelyard.serve.gate import error_body
 from steelyard.serve.routes.chat import find_writer, name_of, refuse_chances, sources_body
@@ -109,7 +110,7 @@ async def respond(asked: ResponsesRequest, request: Request) -> Response:
     reply = await exchange.reply(call)
     if schema is not None and isinstance(model, Served):
         check_form(reply.choices[0].text, schema, model)
-    return JSONResponse(saying.body("completed", reply))
+    return JsonReply(saying.body("completed", reply))
 
 
 def _format(asked: ResponsesRequest) -> wire.ResponseFormat | None:

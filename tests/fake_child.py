@@ -1,0 +1,64 @@
+"""The training child of the fake model, run in this process: it learns nothing that could crash,
+and a Python for each would take longer than all else. Real children are in tests/training and in
+lifecycle/test_interruptions.py."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steelyard.training import run, worker
+from steelyard.training.job import JOB_FILE
+
+COMMAND = ["-m", "steelyard.training.worker"]
+
+
+class Ended:
+    """A child that is done."""
+
+    def __init__(self, returncode: int) -> None:
+        self.returncode = returncode
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def kill(self) -> None: ...
+
+    def communicate(self) -> None: ...
+
+
+def starting(popen: Callable[..., Any]) -> Callable[..., Any]:
+    """What stands in for Popen: the jobs of a home folder with a fake that does not dawdle run
+    here."""
+
+    def start(command: Sequence[str], **settings: Any) -> Any:
+        if list(command[1:3]) != COMMAND or not _is_quick(Path(command[3])):
+            return popen(command, **settings)
+        folder, began, said = Path(command[3]), time.monotonic(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+            patch.setenv("WORLD_SIZE", "1")  # nobody watches over its standard input
+            code = worker.main(folder)
+        settings["stderr"].write(said.getvalue().encode())
+        (folder / run.SECONDS_FILE).write_text(json.dumps(time.monotonic() - began))
+        return Ended(code)
+
+    return start
+
+
+def _is_quick(folder: Path) -> bool:
+    job = folder / JOB_FILE
+    if folder.parent.name != "jobs" or not job.is_file():
+        return False
+    return bool(json.loads(job.read_text(encoding="utf-8"))["model"]["source"] == "fake")
+
+
+def patched(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(run.subprocess, "Popen", starting(subprocess.Popen))
