@@ -76,8 +76,8 @@ _SAINTS = re.compile(r"(?:\b(?:St\.?|Saint|San|Santa|São|Fort|Port|Lake|Mount))
 # What follows a firm's name that is made of persons'.
 _FIRM = re.compile(
     r",? (?:S\. ?[A-Z]|s\.r\.l|S\.?A\b|SAS\b|SARL\b|SE\b|SpA\b|KGaA\b|KG\b|AG\b|GmbH\b|OHG\b|"
-    r"e\.V\.|BV\b|NV\b|AB\b|Oy\b|A/S\b|Ltda\b|PLC\b|plc\b|et (?:Fils|Associés)|e Figli|[ey] Hijos|&|"
-    r"and (?:Sons|Associates))"
+    r"e\.V\.|BV\b|NV\b|AB\b|Oy\b|A/S\b|Ltda\b|PLC\b|plc\b|et (?:Fils|Associés)|e Figli|"
+    r"[ey] Hijos|&|and (?:Sons|Associates))"
 )
 # Overlapping pairs: after each first word, the second is looked at again.
 _TWO_WORDS = re.compile(
