@@ -4,8 +4,8 @@
     prompts, heads ─ round 1 ─┐
     trained weights ─ round 1 ┴→ look → round 2 → look → … → whole → diagnostics
 
-A look drops a recipe when another one, which the task's limits allow, is shown to score more than
-the tolerance above it (`measure/race.py`). Then it could not be chosen, neither for its score nor
+A look drops a recipe when others, which the task's limits allow, are shown to score more than the
+tolerance above it (`measure/race.py`). Then it could not be chosen, neither for its score nor
 for being cheaper. With trained weights first in line nothing is saved: they come after the first
 round of all others, and only if a perfect score would still win.
 
@@ -31,15 +31,16 @@ from steelyard.core import Decoding, Example, Recipe
 from steelyard.errors import SpentError
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.measure.diagnostics import diagnosed
-from steelyard.measure.race import overtaken, rounds
+from steelyard.measure.race import behind, overtaken, rounds, share
 from steelyard.measure.trial import ALONE, OutOfTimeError
-from steelyard.measure.verdict import Weighed, candidate
+from steelyard.measure.verdict import MEASURED, Weighed, candidate
 from steelyard.recipes import DIAGNOSTICS, is_one_of
 from steelyard.training import is_whole
 
 PARTS = (0.25, 0.5)  # of the steps of a training
 # Training rows for each answer in between, or parts are not worth their answers. Source: ours
 ROWS_PER_ANSWER = 10
+EARLY = 0.25  # of the chance to be wrong, for the look before anything is trained. Source: ours
 
 
 @dataclass
@@ -56,6 +57,8 @@ class Race:
     plan: list[list[Example]] = field(default_factory=list)
     seconds_per_answer: dict[str, float] = field(default_factory=dict)
     warm: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+    dear: set[str] = field(default_factory=set)
     in_parts: set[str] = field(default_factory=set)
 
     def run(self) -> list[Weighed]:
@@ -71,7 +74,9 @@ class Race:
                 self.weighed[recipe.name] = self.trials.finish(self.weighed[recipe.name])
         for recipe in (recipe for recipe in models if recipe not in dear):
             self._start(recipe, range(1))
-        self._look(1)
+        self.models = {recipe.name for recipe in models}
+        self.dear = {recipe.name for recipe in dear}
+        self._look(1, early=bool(dear))
         self._train(dear)
         self._go_on()
         for recipe in (recipe for recipe in self.recipes if recipe not in asked):
@@ -225,49 +230,54 @@ class Race:
 
     # ------------------------------------------------------------ who is out
 
-    def _look(self, depth: int, learning: Collection[str] = ()) -> None:
+    def _look(self, depth: int, learning: Collection[str] = (), *, early: bool = False) -> None:
         """Drop who is shown to be lower after so many rounds: among all, or among those that are
-        `learning`, nobody who has had a part of the training by one who has had all."""
+        `learning`, by others that have had a part of their training; `early`, before anything is
+        trained."""
         if self.exhaustive or (depth == len(self.plan) and not learning):
             return
         task = self.trials.task
-        measured = [example for examples in self.plan[:depth] for example in examples]
-        running = [name for name in self._running() if not learning or name in learning]
-        scores = {
-            name: _scores(weighed)
-            for name, weighed in self.weighed.items()
-            if weighed.status == "finished" and (not learning or name in learning)
-        }
         self.in_parts.update(learning)
-        eligible = [n for n in scores if candidate(self.weighed[n], task).eligible]
-        best_first = sorted(eligible, key=lambda name: -self._mean(name, measured))
-        paused = {name: _is_paused(self.weighed[name]) for name in scores}
-        for name in running:
-            by = next(
-                (
-                    rival
-                    for rival in best_first
-                    if rival != name
-                    and paused[rival] >= paused[name]
-                    and overtaken(
-                        scores[name],
-                        scores[rival],
-                        measured,
-                        margin=task.tolerance,
-                        level=self._level(name, rival),
-                    )
-                ),
-                None,
-            )
-            if by is not None:
+        measured = [example for examples in self.plan[:depth] for example in examples]
+        if learning:
+            shown = {n: self.weighed[n] for n in self._running() if n in learning}
+            led = {name: weighed for name, weighed in shown.items() if _is_paused(weighed)}
+        else:
+            # Who is out by now was in the lead perhaps, when the first bets were made.
+            shown = {
+                name: weighed
+                for name, weighed in self.weighed.items()
+                if weighed.status in MEASURED and not _is_paused(weighed)
+            }
+            led = shown
+        scores = {name: _scores(weighed) for name, weighed in shown.items()}
+        leading = [name for name, weighed in led.items() if candidate(weighed, task).eligible]
+        p_values = behind(scores, measured, margin=task.tolerance, leading=leading)
+        running = [name for name in self._running() if name in shown]
+        while running:
+            name = min(running, key=lambda one: p_values[one] / self._chance(one, early))
+            rivals = [n for n in leading if n != name and self.weighed[n].status == "finished"]
+            by = max(rivals, key=lambda rival: self._mean(rival, measured), default=name)
+            level = self._chance(name, early) * share(CONFIDENCE, self._num_left())
+            running.remove(name)
+            if p_values[name] > level:
+                return
+            if self._mean(name, measured) < self._mean(by, measured):
                 self._drop(name, by, measured)
 
-    def _level(self, name: str, rival: str) -> float:
-        """The share of studies in which `rival` may be said to be higher though it is not."""
-        # Half, so that of two equal recipes one is dropped in at most 1 − confidence.
-        level = (1 - CONFIDENCE) / 2 / max(1, len(self.recipes) - 1)
-        # With each part of a training there is another system, and another chance to be wrong.
-        return level / (1 + len(PARTS)) if {name, rival} <= self.in_parts else level
+    def _chance(self, name: str, early: bool) -> float:
+        """Of a recipe's chance to be dropped wrongly, what belongs to such a look: there is another
+        chance with each part of its training, and with rivals that are only trained later."""
+        if name in self.in_parts:
+            return 1 / (1 + len(PARTS))
+        if not self.dear or name in self.dear:
+            return 1.0
+        return EARLY if early else 1 - EARLY
+
+    def _num_left(self) -> int:
+        """How many recipes of models were not dropped so far, those to come among them."""
+        gone = [w for w in self.weighed.values() if w.status == "eliminated"]
+        return len(self.models) - len(gone)
 
     def _drop(self, name: str, by: str, measured: Sequence[Example]) -> None:
         scores = f"{self._mean(name, measured):.3f} against {self._mean(by, measured):.3f}"

@@ -176,8 +176,8 @@ class _Run:
         candidates = [candidate(w, task) for w in finished]
         short = race.too_short()
         if short is not None and len(finished) < 2:
-            names = ", ".join(w.recipe.name for w in finished) or "none"
-            raise TrialError(f"no verdict: {short}. Finished: {names}")
+            through = ", ".join(w.recipe.name for w in finished) or "none"
+            raise TrialError(f"no verdict: {short}. Finished: {through}")
         decision = decide(
             candidates,
             groups,

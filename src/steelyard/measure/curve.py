@@ -48,7 +48,7 @@ def context_curve(
     if len(amounts) < 2:
         sentence = f"No curve over {part}: {len(amounts)} of its amounts could be measured."
         return {"part": part, "points": points, "sweet_spot": None, "sentence": sentence}
-    found = {}
+    found: dict[tuple[int, int], Comparison] = {}
     for family in (
         [(more, amounts[0]) for more in amounts[1:]],
         list(combinations(amounts[1:], 2)),

@@ -114,7 +114,7 @@ def race(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
     if dropped:
         found.append(
             f"{_count(dropped, 'recipe')} {'was' if dropped == 1 else 'were'} dropped on the way, "
-            "because another one is shown to be higher; --exhaustive measures all to the end."
+            "because others are shown to be higher; --exhaustive measures all to the end."
         )
     for report in reports:
         if report.status == "eliminated" and (report.trained_share or 1.0) < 1:
