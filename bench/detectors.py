@@ -43,7 +43,15 @@ def main() -> None:
     print("| detector | set | planted | called | precision | recall | seconds |")
     print("|---|---|---|---|---|---|---|")
     thresholds = (0.4, 0.5, 0.6, 0.7, 0.8) if options.curve else (SIMILARITY,)
-    for bench in (near_copies, febrl, leaked_texts, wrong_labels, personal_data, resumes):
+    for bench in (
+        near_copies,
+        febrl,
+        leaked_texts,
+        wrong_labels,
+        personal_data,
+        other_names,
+        resumes,
+    ):
         for row in bench(options.shared, random.Random(options.seed), thresholds):
             print(row, flush=True)
 
@@ -300,6 +308,78 @@ def personal_data(shared: Path, rng: random.Random, _: Sequence[float]) -> Itera
         }
         yield line("personal data", kind, truth[kind], right | wrong, seconds)
     print(f"of other kinds, called wrongly: {dict(extra)}", file=sys.stderr)
+
+
+# Sentences, countries and look-alikes that the detector of names was never tuned on: they were
+# written down before it was, and what it misses of them is not to be looked at.
+OTHER_LOCALES = (
+    *("cs_CZ", "da_DK", "fi_FI", "no_NO", "ro_RO", "hu_HU", "hr_HR", "en_IN", "en_NG", "tr_TR"),
+)
+OTHER_SENTENCES = (
+    "The invoice goes to {} at the front desk.",
+    "{} signed the lease on Friday.",
+    "Minutes taken by {}.",
+    "Could you forward this to {}? Thanks.",
+    "Patient: {}\nDiagnosis: asthma",
+    "{}, 34, works as a nurse.",
+    "Our new colleague is called {}.",
+    "According to {}, the parcel was open.",
+    "Best wishes\n{}\nSales",
+    "I spoke with {} yesterday about the refund.",
+    "cc: {}",
+    "My husband {} ordered it.",
+    "Then {} opened the door.",
+    "Booked under {} for two nights",
+)
+OTHER_DECOYS = (
+    "We flew British Airways from New York to Cape Town in March.",
+    "Contact: Customer Service, open Monday to Friday",
+    "I spoke with American Express about my Gold Card.",
+    "From: Human Resources\nTo: All Staff",
+    "Best regards\nThe Support Team",
+    "The Johns Hopkins University hospital is near Druid Hill Park.",
+    "Martin Luther King Boulevard is closed on Sunday.",
+    "Ask for Extra Cheese at Pizza Hut.",
+    "Robert Bosch GmbH and Siemens Energy answered first.",
+    "Met Office warnings hold for Northern Ireland and West Yorkshire.",
+    "We use Visual Studio Code with Apple Silicon and Red Hat Linux.",
+    "He lives near Lake Victoria, north of Port Elizabeth.",
+    "San Jose and Saint Paul are cities; so is Los Angeles.",
+    "My bank is Banco Santander, before that Deutsche Bank.",
+    "Thanks\nCredit Control",
+    "Black Friday and Cyber Monday were busy at Best Buy.",
+    "cc: Legal Department",
+    "Booked under Premium Economy for two nights",
+    "The Nobel Prize, the Eiffel Tower and the Golden Gate Bridge",
+    "Dear Sir or Madam, Dear Hiring Manager, Dear Valued Customer",
+    "Minutes taken by Finance Committee.",
+    "According to Google Maps, Times Square is near Central Park.",
+    "Windows Server, Power Point and Adobe Acrobat are installed.",
+    "Author: World Health Organization",
+)
+
+
+def other_names(_: Path, rng: random.Random, __: Sequence[float]) -> Iterator[str]:
+    """Names in sentences, and of countries, that nothing was tuned on."""
+    for on, locales in (("ten countries", LOCALES), ("ten others", OTHER_LOCALES)):
+        truth: set[tuple[int, str]] = set()
+        texts: list[str] = []
+        for number in range(20 * len(OTHER_SENTENCES)):
+            fake = Faker(locales[number % len(locales)])
+            fake.seed_instance(rng.randrange(10**9))
+            name = str(fake.name())
+            truth.add((number, name))
+            texts.append(OTHER_SENTENCES[number % len(OTHER_SENTENCES)].format(name))
+        texts += OTHER_DECOYS
+        started = time.perf_counter()
+        called = set()
+        for place, text in enumerate(texts):
+            for one in (found for found in find(text) if found.kind == "name"):
+                value = text[one.start : one.end]
+                same = [w for at, w in truth if at == place and _overlap(value, w)]
+                called.add((place, same[0] if same else value))
+        seconds = time.perf_counter() - started
+        yield line("personal data", f"names, other sentences, {on}", truth, called, seconds)
 
 
 def _overlap(a: str, b: str) -> bool:

@@ -5,7 +5,8 @@
 
 Each table of scores (recipes × dev examples) is replayed in many random orders of its groups.
 "agrees" counts replays whose pick (the highest mean of those left) is the highest of the whole
-table, or within the tolerance of it; "evaluations" is the share of the table that was needed.
+table, or within the tolerance of it; "evaluations" is the share of the table that was needed with
+a look after every example, and "in rounds" with the looks of `weigh`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.measure.race import race
+from steelyard.core import Example
+from steelyard.measure.race import race, rounds
 
 Floats = NDArray[np.float64]
 
@@ -44,8 +46,10 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=0.02)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    print("| table | recipes | examples | margin | agrees | evaluations | best dropped |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| table | recipes | examples | margin | agrees | evaluations | in rounds | best dropped |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for table in (*simulated(rng), *(t for home in options.home for t in stored(home))):
         for margin in (0.0, options.tolerance):
             print(replayed(table, options.replays, options.tolerance, margin, rng), flush=True)
@@ -61,17 +65,22 @@ def replayed(
 ) -> str:
     """One row: how often the race picks as well as measuring everything, and what it needs."""
     means = table.scores.mean(axis=1)
-    best, agrees, lost, spent = means.max(), 0, 0, 0
+    best, agrees, lost, spent, in_rounds = means.max(), 0, 0, 0, 0
+    pieces = rounds([Example(str(n), "", "", str(n)) for n in range(table.scores.shape[1])])
+    ends = np.cumsum([len(piece) for piece in pieces])
     for _ in range(replays):
         order = in_groups(table.groups, rng)
         raced = race(table.scores[:, order], groups=table.groups[order].tolist(), margin=margin)
         agrees += means[list(raced.left)].max() >= best - tolerance
         lost += int(means.argmax()) not in raced.left
         spent += raced.evaluations
+        afters = [ends[-1] if after is None else after for after in raced.dropped_after]
+        in_rounds += int(ends[np.searchsorted(ends, afters)].sum())
     recipes, examples = table.scores.shape
     return (
         f"| {table.name} | {recipes} | {examples} | {margin:g} | {agrees / replays:.1%} "
-        f"| {spent / replays / table.scores.size:.1%} | {lost / replays:.1%} |"
+        f"| {spent / replays / table.scores.size:.1%} "
+        f"| {in_rounds / replays / table.scores.size:.1%} | {lost / replays:.1%} |"
     )
 
 

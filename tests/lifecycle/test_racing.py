@@ -119,7 +119,7 @@ def test_a_time_limit_leaves_all_with_the_examples_that_all_were_measured_on(
             raise OutOfTimeError("the time limit came")
         return advance(self, weighed, examples, alone=alone)
 
-    monkeypatch.setattr(racing, "overtaken", lambda *_, **__: False)
+    monkeypatch.setattr(racing, "behind", lambda scores, *_, **__: dict.fromkeys(scores, 1.0))
     monkeypatch.setattr(Trials, "advance", late)
     found = weigh(task, home=tmp_path, recipes=RECIPES).to_json()
     counts = {r["name"]: r["dev"]["num_examples"] for r in found["recipes"]}
@@ -132,7 +132,7 @@ def test_a_time_limit_leaves_all_with_the_examples_that_all_were_measured_on(
 def test_training_starts_only_where_a_perfect_score_would_still_win(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(racing.Race, "_unbeatable", lambda self: "zero-shot")
+    monkeypatch.setattr(racing.Race, "_unbeatable", lambda self, but: "zero-shot")
     found = weigh(task, home=tmp_path, recipes=RECIPES).to_json()
     lora = named(found, "lora")
     assert lora["status"] == "skipped"

@@ -134,8 +134,31 @@ def test_without_time_for_the_controls_there_is_no_verdict(tmp_path, clock):
     def late(_: Any) -> None:
         clock.now += 1
 
-    with pytest.raises(TrialError, match=r"no verdict.*finished: none.*--minutes"):
+    said = (
+        r"no verdict: the time limit came before majority and tfidf and zero-shot had answered the "
+        r"first 20 dev examples; at the pace so far more than --minutes 0\.\d is needed; not one "
+        r"answer was timed\. Finished: none"
+    )
+    with pytest.raises(TrialError, match=said):
         weigh(task, home=tmp_path / "home", minutes=0.01, listen=late)
+
+
+def test_minutes_too_few_for_the_plain_prompt_say_how_many_it_needs(tmp_path, clock):
+    # The answer that warms up takes the 2 s that there are; 20 more take 40 s.
+    task = load_task(write_task(tmp_path, "text", model="fake:2000"))
+    verdict = weigh(task, home=tmp_path / "home", recipes=[], minutes=minutes_for(1.9))
+    [note] = [note for note in verdict.notes if "--minutes" in note]
+    needed = 42 / 60 / 0.8
+    assert note == (
+        "The time limit came before zero-shot had answered the first 20 dev examples; at the pace "
+        f"so far about --minutes {0.9:g} would do."
+    )
+    assert 0.8 < needed < 0.9
+    reports = {report.name: report for report in verdict.recipes}
+    assert reports["zero-shot"].status == "skipped"
+    again = weigh(task, home=tmp_path / "again", recipes=[], minutes=0.9)
+    assert {report.status for report in again.recipes} == {"finished"}
+    assert not [note for note in again.notes if "--minutes" in note]
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])

@@ -9,9 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_tasks import example
 from steelyard.errors import TrialError
-from steelyard.measure.race import STAKES, anytime_p_values, log_wealth, per_group, race
+from steelyard.measure.race import (
+    RACE_STAKES,
+    STAKES,
+    anytime_p_values,
+    behind,
+    log_wealth,
+    per_group,
+    race,
+    share,
+)
 
+SPREAD = (0.4, 0.4, 0.2)
 differences = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=1, max_size=40)
 
 
@@ -39,6 +50,52 @@ def test_a_margin_is_what_the_difference_must_exceed():
     seen = (rng.random(3000) < 0.4).astype(float) - (rng.random(3000) < 0.3)
     assert anytime_p_values(seen, margin=0.0)[-1] < 0.001
     assert anytime_p_values(seen, margin=0.15)[-1] > 0.5
+
+
+def table(**scores: list[float | None]) -> dict[str, dict[str, float | None]]:
+    return {name: {f"e{n}": s for n, s in enumerate(own)} for name, own in scores.items()}
+
+
+def p_values(scores: dict[str, dict[str, float | None]], size: int, **more: object) -> dict:
+    rules = {"margin": 0.0, "leading": list(scores)} | more
+    return behind(scores, [example(f"e{n}", "") for n in range(size)], **rules)
+
+
+def test_a_bet_is_on_who_of_the_others_had_the_highest_mean_until_then():
+    """By hand: nobody leads at first, so the mean of the others; then b does, then a and b."""
+    scores = table(a=[0.0, 1.0, 1.0], b=[1.0, 0.0, 1.0], c=[0.0, 0.0, 0.0])
+    gaps = [0.5, 0.0, 1.0]  # above c: (0 + 1)/2; b, which led; a and b, which are level
+    wealth = [
+        sum(
+            w * math.prod(1 + s * g for g in gaps[:end])
+            for s, w in zip(RACE_STAKES, SPREAD, strict=True)
+        )
+        for end in range(1, 4)
+    ]
+    found = p_values(scores, 3)
+    assert found["c"] == pytest.approx(1 / max(wealth))
+    # Above a: −0 + (1 + 0)/2, then 0 − 1 of b, then b again: level.
+    up = sum(w * (1 + s * 0.5) for s, w in zip(RACE_STAKES, SPREAD, strict=True))
+    assert found["a"] == pytest.approx(1 / up)
+
+
+def test_who_may_not_lead_drops_nobody_and_who_is_out_leads_no_more():
+    scores = table(a=[1.0] * 20, b=[0.0] * 20)
+    assert p_values(scores, 20)["b"] < 1e-4
+    assert p_values(scores, 20, leading=["b"])["b"] == 1.0
+    short = {"a": dict(list(scores["a"].items())[:5]), "b": scores["b"]}
+    assert p_values(short, 20)["b"] == pytest.approx(p_values(scores, 5)["b"])
+
+
+def test_what_failed_says_nothing():
+    whole = table(a=[1.0, 1.0, 1.0], b=[0.0, 0.0, 0.0])
+    failed = table(a=[1.0, None, 1.0, 1.0], b=[0.0, 0.0, 0.0, 0.0])
+    assert p_values(failed, 4)["b"] == pytest.approx(p_values(whole, 3)["b"])
+    assert p_values({}, 3) == {}
+
+
+def test_those_that_are_left_share_the_chance_to_be_wrong():
+    assert [share(0.95, left) for left in (10, 2, 1)] == pytest.approx([0.005, 0.025, 0.025])
 
 
 # ---------------------------------------------------------------- properties
@@ -109,6 +166,15 @@ def test_four_equal_recipes_lose_one_in_at_most_5_percent_of_studies():
         skill = rng.beta(2, 1, 200)
         lost += len(race((rng.random((4, 200)) < skill).astype(np.float64)).left) < 4
     assert lost / 400 <= 0.05
+
+
+def test_ten_equal_recipes_lose_one_in_at_most_5_percent_of_studies():
+    rng = np.random.default_rng(7)
+    lost = 0
+    for _ in range(300):
+        skill = rng.beta(2, 1, 150)
+        lost += len(race((rng.random((10, 150)) < skill).astype(np.float64)).left) < 10
+    assert lost / 300 <= 0.05
 
 
 def test_groups_that_answer_as_one_are_no_false_winner():

@@ -43,13 +43,19 @@ class Run:
     folder: Path
     weights: Weights = WEIGHTS
     held_out: Sequence[tuple[str, str]] = ()
+    until: float = 1.0
 
     def __call__(self, log: Callable[[Progress], None] = lambda _: None) -> tuple[Any, loop.State]:
         """The backend with what it learned, and the state."""
         backend = open_in_float32(self.tiny_folder)
         state = loop.train(
             learner.begin(backend.loaded.decoder, self.weights, seed=5),
-            Lesson(Examples(), encode(backend, PAIRS), encode(backend, self.held_out)),
+            Lesson(
+                Examples(),
+                encode(backend, PAIRS),
+                encode(backend, self.held_out),
+                until=self.until,
+            ),
             weights=self.weights,
             seed=5,
             folder=self.folder,
@@ -162,6 +168,34 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
         with pytest.raises(StoppedError):
             run(stopping_after(calls))
     backend, state = run()
+    assert state == whole[1]
+    assert equal(learned(backend), learned(whole[0]))
+
+
+def test_a_pause_comes_at_the_next_look_and_the_end_is_that_of_a_run_in_one_go(
+    tiny_folder: Path, tmp_path: Path, whole: tuple[Any, loop.State]
+) -> None:
+    run = Run(tiny_folder, tmp_path, held_out=CONTRARY)
+    for until, step in ((0.25, 4), (0.3, 6), (0.5, 8)):
+        with contextlib.suppress(StoppedError):
+            dataclasses.replace(run, until=until)(stopping_after(1))
+        backend, state = dataclasses.replace(run, until=until)()
+        assert (state.step, state.num_steps, state.stopped) == (step, NUM_STEPS, "")
+        assert state.points == whole[1].points[: step // 2]
+    again, same = dataclasses.replace(run, until=0.5)()
+    assert equal(learned(again), learned(backend))
+    assert same == state
+    backend, state = run()
+    assert state == whole[1]
+    assert equal(learned(backend), learned(whole[0]))
+
+
+def test_a_run_that_is_past_a_pause_goes_on_to_its_end(
+    tiny_folder: Path, tmp_path: Path, whole: tuple[Any, loop.State]
+) -> None:
+    run = Run(tiny_folder, tmp_path, held_out=CONTRARY)
+    dataclasses.replace(run, until=0.5)()
+    backend, state = dataclasses.replace(run, until=0.25)()
     assert state == whole[1]
     assert equal(learned(backend), learned(whole[0]))
 

@@ -19,7 +19,16 @@ from steelyard.core import ModelSpec, Weights
 from steelyard.errors import TrainingError
 from steelyard.models import Sampling, open_backend, opening
 from steelyard.models.fake import FakeBackend
-from steelyard.training import Job, Progress, TrainingRow, learner, loop, run, train_in_child
+from steelyard.training import (
+    Job,
+    Progress,
+    TrainingRow,
+    is_whole,
+    learner,
+    loop,
+    run,
+    train_in_child,
+)
 from steelyard.training.batches import Encoded
 from steelyard.training.objective import Examples, Lesson
 from tiny import WORDS, ask
@@ -72,6 +81,22 @@ def test_a_child_gives_weights_a_curve_and_the_time_it_took(
     again = train_in_child(fake_job(), tmp_path)
     assert again == trained
     assert len(children) == 1  # what is there is not trained again
+
+
+def test_a_training_pauses_and_goes_on_and_a_pause_that_nobody_fetched_is_made_again(
+    tmp_path: Path, children: list[Any]
+) -> None:
+    part = train_in_child(fake_job(), tmp_path, until=0.25)
+    assert (part.curve["step"], part.curve["num_steps"], part.curve["stopped"]) == (1, 3, "")
+    assert not is_whole(part.curve)
+    assert len(FakeBackend().adapted(part.folder).learned) == 6  # of 16
+    more = train_in_child(fake_job(), tmp_path, until=0.5)
+    assert more.curve["step"] == 2
+    whole = train_in_child(fake_job(), tmp_path, until=0.5 + 0.5)
+    assert is_whole(whole.curve)
+    assert len(FakeBackend().adapted(whole.folder).learned) == 16
+    assert train_in_child(fake_job(), tmp_path, until=0.25) == whole
+    assert len(children) == 3
 
 
 def test_after_a_kill_the_same_call_finishes(tmp_path: Path, children: list[Any]) -> None:

@@ -3,9 +3,8 @@
     "Dear Ann Lee, call +44 20 7946 0382"  →  "Dear [NAME_1], call [PHONE_1]"
 
 Numbers that carry check digits are believed only when these are right, and bare digits only
-beside a word that says what they are. Names are found by what stands before them ("Dear", "my
-name is", a title), by a common given name, or because an e-mail address in the same text has the
-surname; others are missed, and docs/log/2026-11-26-compare-and-check.md says how many.
+beside a word that says what they are. How names are found is in `names.py`; some are missed, and
+docs/log/2026-11-27-names-and-parts.md says how many.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from steelyard.audit.findings import Finding, percent
-from steelyard.audit.lists import read_swaps, read_words
+from steelyard.audit.names import Span, names
 from steelyard.audit.national import IBAN_LENGTHS, NATIONAL, card, digits, iban
 from steelyard.audit.sheet import Sheet
 from steelyard.core import Example, Json
 from steelyard.tasks.wording import count
 
-Span = tuple[int, int]
 LOOK_BACK = 30  # letters before bare digits, where a word says what they are. Source: ours
-LEAST_SURNAME = 4  # letters, to be looked for in an e-mail address. Source: ours
 NUMBERS = ("card", "iban", *NATIONAL)  # what nobody should train on. Source: ours
 
 
@@ -219,48 +216,8 @@ def _phones(text: str) -> Iterator[Span]:
             yield match.end() - len(bare), match.end()
 
 
-_WORD = r"[A-ZÀ-ÖØ-Þ][\w’'-]*[a-zß-ÿ]"
-_NAME = rf"{_WORD}(?: (?:[A-Z]\.|van|von|de|da|del|bin|al|{_WORD})){{0,3}}"
-_TITLES = (
-    r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Sir|Herr|Frau|Señora?|Sra?|Mme|Monsieur|Madame)\.? "
-)
-_SAYS = (
-    r"(?:\b(?:my name is|my name's|i am called|named|name\s*[:=]|full name\s*[:=]|dear|"
-    r"sincerely,?|regards,?|yours,?|signed,?|ich hei(?:ß|ss)e|mein name ist|je m'appelle|me llamo|"
-    r"mi chiamo)\s+)"
-)
-_AFTER = re.compile(rf"(?:{_TITLES}|(?i:{_SAYS}))(?P<name>{_NAME})")
-_FULL = re.compile(
-    rf"(?<![\w’'-])(?P<name>(?P<given>{_WORD}) (?:[A-Z]\. )?{_WORD}(?:-{_WORD})?)(?![\w’'-])"
-)
-# Overlapping pairs: after each first word, the second is looked at again.
-_TWO_WORDS = re.compile(
-    r"(?<![\w’'-])(?P<first>[A-ZÀ-ÖØ-Þ][\w’'-]+)(?= (?P<last>[A-ZÀ-ÖØ-Þ][\w’'-]+)(?![\w’'-]))"
-)
-
-
-@functools.cache
-def _given_names() -> frozenset[str]:
-    return frozenset(read_swaps("names"))
-
-
-@functools.cache
-def _not_names() -> frozenset[str]:
-    return frozenset(word.casefold() for word in read_words("not-names"))
-
-
 def _names(text: str) -> Iterator[Span]:
-    for match in _AFTER.finditer(text):
-        if match["name"].split()[0].casefold() not in _not_names():
-            yield match.span("name")
-    for match in _FULL.finditer(text):
-        if match["given"].casefold() in _given_names():
-            yield match.span("name")
-    addresses = [text[start:end].partition("@")[0].casefold() for start, end in _emails(text)]
-    for match in _TWO_WORDS.finditer(text) if addresses else ():
-        surname = match["last"].casefold()
-        if len(surname) >= LEAST_SURNAME and any(surname in address for address in addresses):
-            yield match.start("first"), match.end("last")
+    yield from names(text, [text[start:end] for start, end in _emails(text)])
 
 
 # The surest first: what one has found is no other's.

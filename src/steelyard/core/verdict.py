@@ -117,7 +117,8 @@ class Latency:
 class RecipeReport:
     """One line of the league table. Tokens are means per example; `key` is the recipe's, and `toml`
     the file that says the same recipe again (empty for a control without a model). `num_labels`
-    are the training rows that it is built from.
+    are the training rows that it is built from, and `trained_share` the share of its steps that a
+    training took: less than 1 where it was stopped early or the recipe dropped on the way.
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
     first of which is the one in this table; empty unless several were asked for. `guards` says of
@@ -145,6 +146,7 @@ class RecipeReport:
     usd_per_1k_interval: tuple[float, float] | None = None
     num_labels: int | None = None
     learning_curve: Json = None
+    trained_share: float | None = None
     key: str = ""
     seed_scores: tuple[float, ...] = ()
     guards: Json = None

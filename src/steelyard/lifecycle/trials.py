@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -61,12 +62,14 @@ class Trials:
     built: dict[Recipe, Built] = field(default_factory=dict)
     account: Account = field(default_factory=Account)
 
-    def enter(self, recipe: Recipe, *, spare_seconds: float = 0.0) -> Weighed:
+    def enter(self, recipe: Recipe, *, spare_seconds: float = 0.0, until: float = 1.0) -> Weighed:
         """A recipe built, with no rows yet, or why it was not; whatever goes wrong stays with it.
 
-        Of a time limit, `spare_seconds` are left for what else must be done.
+        Of a time limit, `spare_seconds` are left for what else must be done. After the share
+        `until` of its steps a training pauses; entered again, it goes on.
         """
         self.listen(Started(recipe.name))
+        self.built.pop(recipe, None)
         weighed = Weighed(
             recipe,
             is_one_of(recipe, CONTROLS),
@@ -78,7 +81,7 @@ class Trials:
         try:
             self._check_time(f"the time limit came before {recipe.name} could start")
             check_memory(recipe, self.task)
-            built = self._build(recipe, spare_seconds)
+            built = self._build(recipe, spare_seconds, until)
         except (OutOfTimeError, DoesNotFitError, SpentError) as error:
             return self.out(replace(weighed, why=str(error)))
         except (TrainingError, SearchError, StoreError) as error:
@@ -108,18 +111,25 @@ class Trials:
         more = checked(more, len(self.task.dev))
         return more if more.status == "finished" else self.out(more)
 
-    def warm_up(self, recipe: Recipe) -> None:
+    def warm_up(self, recipe: Recipe) -> float | None:
         """Have a model answer once before it is timed, unless it was measured before: the first
-        answer pays for what is loaded on first use."""
+        answer pays for what is loaded on first use. Returns the seconds that took."""
         built, price = self._build(recipe), price_of(recipe, self.task)
         named = (self.task.hash, recipe.name, built.fingerprint)
-        if not self.home.database.rows(TrialRef(*named, "dev", self.seed)):
-            once = [self.task.train[:1]]
-            measure(built.system, once, self.grader, price=price, done={}, save=lambda _: None)
+        if self.home.database.rows(TrialRef(*named, "dev", self.seed)):
+            return None
+        started, once = time.monotonic(), [self.task.train[:1]]
+        measure(built.system, once, self.grader, price=price, done={}, save=lambda _: None)
+        return time.monotonic() - started
 
     def out(self, weighed: Weighed) -> Weighed:
-        """The recipe as it is, and said to be through; its system is let go."""
-        self.built.pop(weighed.recipe, None)
+        """The recipe as it is, and said to be through; its system is let go, and what its training
+        would have gone on from."""
+        gone = self.built.pop(weighed.recipe, None)
+        if gone is not None and gone.unfinished is not None:
+            shared = {built.unfinished for built in self.built.values()}
+            if gone.unfinished not in shared:
+                shutil.rmtree(gone.unfinished, ignore_errors=True)
         self.listen(Ended(self.report(weighed)))
         return weighed
 
@@ -159,8 +169,7 @@ class Trials:
 
     def guarded(self, weighed: Weighed) -> Weighed:
         """The recipe with what training may have spoilt, if there is time to look."""
-        deadline = self._deadline("dev")
-        if deadline is not None and time.monotonic() > deadline:
+        if self.is_late():
             return weighed
         built = self._build(weighed.recipe)
         found = guards(built, self.task, self.grader, self.home, seed=self.seed)
@@ -177,7 +186,7 @@ class Trials:
         recipe = weighed.recipe
         return line if recipe.model == recipe.name else replace(line, toml=recipe_toml(recipe))
 
-    def _build(self, recipe: Recipe, spare_seconds: float = 0.0) -> Built:
+    def _build(self, recipe: Recipe, spare_seconds: float = 0.0, until: float = 1.0) -> Built:
         if recipe in self.built:
             return self.built[recipe]
         deadline = self._deadline("dev")
@@ -191,6 +200,7 @@ class Trials:
             log=lambda progress: self.listen(Training(recipe.name, progress)),
             told=lambda done, total: self.listen(Searching(recipe.name, done, total)),
             deadline=None if deadline is None else deadline - spare_seconds,
+            until=until,
             account=self.account,
         )
         self.built[recipe] = build(recipe, self.task, workshop)
@@ -254,9 +264,18 @@ class Trials:
         return self.started + 60 * self.minutes * (1 - TEST_SHARE)
 
     def _check_time(self, why: str) -> None:
-        deadline = self._deadline("dev")
-        if deadline is not None and time.monotonic() > deadline:
+        if self.is_late():
             raise OutOfTimeError(why)
+
+    def is_late(self) -> bool:
+        """Whether the time for all but the sealed test is over."""
+        deadline = self._deadline("dev")
+        return deadline is not None and time.monotonic() > deadline
+
+    def minutes_for(self, more_seconds: float) -> float:
+        """The limit that what was done so far, and so many more seconds of it, would need."""
+        spent = time.monotonic() - self.started
+        return (spent + more_seconds) / 60 / (1 - TEST_SHARE)
 
 
 def _mean_score(rows: Sequence[Row]) -> float:

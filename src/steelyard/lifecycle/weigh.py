@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steelyard.core import (
@@ -18,7 +18,7 @@ from steelyard.core import (
     Verdict,
     digest,
 )
-from steelyard.errors import InputError
+from steelyard.errors import InputError, TrialError
 from steelyard.lifecycle.beside import Asked, beside
 from steelyard.lifecycle.events import Listener, Planned
 from steelyard.lifecycle.fresh import check_day
@@ -167,12 +167,17 @@ class _Run:
         sizes = len(task.train), len(task.dev), len(task.test)
         notes = (*task.notes, *self.trials.lookup.notes)
         self.trials.listen(Planned(task.name, names, *sizes, smallest, notes))
-        measured = Race(self.trials, recipes, self.exhaustive).run()
+        race = Race(self.trials, recipes, self.exhaustive)
+        measured = race.run()
         diagnostics = [w for w in measured if w.diagnostic]
         weighed = [w for w in measured if not w.diagnostic]
         finished = [w for w in weighed if w.status == "finished"]
         groups = {example.id: example.group for example in (*task.dev, *task.test)}
         candidates = [candidate(w, task) for w in finished]
+        short = race.too_short()
+        if short is not None and len(finished) < 2:
+            through = ", ".join(w.recipe.name for w in finished) or "none"
+            raise TrialError(f"no verdict: {short}. Finished: {through}")
         decision = decide(
             candidates,
             groups,
@@ -194,7 +199,10 @@ class _Run:
             eligible = [c.name for c in candidates if c.eligible]
             [test] = self._test_comparisons(weighed, final, groups, second_look(CONFIDENCE))
             decision = settle(decision, test, tolerance=task.tolerance, eligible=eligible)
-        return self._verdict(weighed, diagnostics, decision, tests, final)
+        verdict = self._verdict(weighed, diagnostics, decision, tests, final)
+        if short is None:
+            return verdict
+        return replace(verdict, notes=(*verdict.notes, f"{short[0].upper()}{short[1:]}."))
 
     def _test_comparisons(
         self,
@@ -302,7 +310,6 @@ class _Run:
                     self.sweep.part,
                     amounts,
                     groups,
-                    tolerance=self.task.tolerance,
                     confidence=CONFIDENCE,
                     seed=self.seed,
                 )
@@ -313,7 +320,7 @@ class _Run:
 def _evaluations(task: Task, weighed: Sequence[Weighed]) -> Json:
     """How many answers on dev language models gave, of how many if each recipe answered all."""
     asked = [w for w in weighed if w.recipe.model != w.recipe.name]
-    done = sum(len(w.rows.get("dev", ())) for w in asked)
+    done = sum(len(w.rows.get("dev", ())) + w.num_tried for w in asked)
     return {"done": done, "all": len(asked) * len(task.dev)}
 
 

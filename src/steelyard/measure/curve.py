@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 
-from steelyard.core import Json, RecipeReport
+from steelyard.core import Comparison, Json, RecipeReport
 from steelyard.measure.decision import Candidate, compare_pairs
 
 
@@ -23,14 +24,15 @@ def context_curve(
     amounts: Sequence[Amount],
     groups: Mapping[str, str],
     *,
-    tolerance: float,
     confidence: float,
     seed: int,
 ) -> Json:
     """The points of the curve, its sweet spot if there is one, and a sentence about it.
 
-    The sweet spot is the least amount that is surely within `tolerance` of the best one. There is
-    none where the best amount is not better than the least beyond chance.
+    The sweet spot is the smallest amount that scores more than the least one beyond chance, and
+    that no other amount beats beyond chance. Gains over the least, and differences between the
+    others, are each adjusted (Holm), so that a flat curve has a sweet spot in at most
+    1 − confidence of all studies.
     """
     points = [
         {
@@ -46,47 +48,68 @@ def context_curve(
     if len(amounts) < 2:
         sentence = f"No curve over {part}: {len(amounts)} of its amounts could be measured."
         return {"part": part, "points": points, "sweet_spot": None, "sentence": sentence}
-    best = max(amounts, key=lambda amount: (amount.candidate.mean, -amount.value))
-    others = [amount for amount in amounts if amount is not best]
-    compared = compare_pairs(
-        [(best.candidate, other.candidate) for other in others],
-        groups,
-        "dev",
-        confidence=confidence,
-        seed=seed,
-    )
-    behind = {other.value: found for other, found in zip(others, compared, strict=True)}
-    least = amounts[0]
-    spot: int | None = None
-    if least is best:
-        sentence = f"No sweet spot: {part} = {least.value}, the least, scores highest."
-    elif behind[least.value].interval[0] <= 0:
-        low, high = behind[least.value].interval
-        sentence = (
-            f"No sweet spot: {part} = {best.value} scores highest, and {part} = {least.value} "
-            f"is not worse beyond chance (difference {behind[least.value].difference:.3f}, "
-            f"interval [{low:.3f}, {high:.3f}])."
-        )
-    else:
-        enough = [a for a in amounts if a is best or behind[a.value].interval[1] <= tolerance]
-        spot = enough[0].value
-        sentence = (
-            f"Sweet spot: {part} = {spot} scores {enough[0].candidate.mean:.3f}; "
-            + ("no other amount scores more" if enough[0] is best else _near(part, best, tolerance))
-            + f", and {part} = {least.value} scores {least.candidate.mean:.3f}."
-        )
-        open_ones = [a for a in amounts if a.value < spot and behind[a.value].interval[0] <= 0]
-        if open_ones:
-            fewer = open_ones[0]
-            sentence += (
-                f" {part} = {fewer.value} scores {fewer.candidate.mean:.3f}, which is not shown to "
-                "be less."
-            )
+    found: dict[tuple[int, int], Comparison] = {}
+    for family in (
+        [(more, amounts[0]) for more in amounts[1:]],
+        list(combinations(amounts[1:], 2)),
+    ):
+        pairs = [(a.candidate, b.candidate) for a, b in family]
+        compared = compare_pairs(pairs, groups, "dev", confidence=confidence, seed=seed)
+        found |= {(a.value, b.value): c for (a, b), c in zip(family, compared, strict=True)}
+    spot, sentence = _sweet_spot(part, amounts, found, alpha=1 - confidence)
     return {"part": part, "points": points, "sweet_spot": spot, "sentence": sentence}
 
 
-def _near(part: str, best: Amount, tolerance: float) -> str:
-    return (
-        f"that is within {tolerance:g} of the best ({part} = {best.value}, "
-        f"{best.candidate.mean:.3f})"
+def _sweet_spot(
+    part: str,
+    amounts: Sequence[Amount],
+    found: Mapping[tuple[int, int], Comparison],
+    *,
+    alpha: float,
+) -> tuple[int | None, str]:
+    """The amount, and the sentence that says why it is that one, or why there is none.
+
+    `found` holds each amount against the least, and the smaller against the larger of the others.
+    """
+    least, others = amounts[0], amounts[1:]
+    # By (higher, lower): what is more than chance.
+    shown = {
+        pair if c.difference > 0 else pair[::-1]
+        for pair, c in found.items()
+        if c.p_adjusted < alpha
+    }
+    gaining = [a for a in others if (a.value, least.value) in shown]
+    if not gaining:
+        best = max(amounts, key=lambda amount: (amount.candidate.mean, -amount.value))
+        if best is least:
+            return None, f"No sweet spot: {part} = {least.value}, the least, scores highest."
+        gain = _gain(found[best.value, least.value])
+        return None, (
+            f"No sweet spot: {part} = {best.value} scores highest, which may be chance: {gain} "
+            f"{part} = {least.value}."
+        )
+    unbeaten = [a for a in gaining if not any((b.value, a.value) in shown for b in others)]
+    if not unbeaten:
+        names = " and ".join(f"{part} = {amount.value}" for amount in gaining)
+        return None, (
+            f"No sweet spot: {names} gained on {part} = {least.value} beyond chance, and others, "
+            "whose own gain may be chance, are shown to score more."
+        )
+    spot = unbeaten[0]
+    sentence = (
+        f"Sweet spot: {part} = {spot.value} scores {spot.candidate.mean:.3f}, "
+        f"{_gain(found[spot.value, least.value])} {part} = {least.value}, and no other amount is "
+        "shown to score more."
     )
+    top = max(others, key=lambda amount: (amount.candidate.mean, -amount.value))
+    if top.candidate.mean > spot.candidate.mean:
+        sentence += (
+            f" The highest, {part} = {top.value}, scores {top.candidate.mean:.3f}, which may be "
+            "chance."
+        )
+    return spot.value, sentence
+
+
+def _gain(comparison: Comparison) -> str:
+    low, high = comparison.interval
+    return f"{comparison.difference:.3f} [{low:.3f}, {high:.3f}] more than"

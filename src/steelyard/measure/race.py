@@ -1,7 +1,7 @@
 """Dropping recipes while they are measured, by tests that may be looked at after every example.
 
 `weigh` measures all recipes on a first round of examples, drops those that are shown lower, goes on
-to a round of the same size again, and so on (`rounds`, `overtaken`); `race` replays whole tables.
+to a round of the same size again, and so on (`rounds`, `behind`); `race` replays whole tables.
 
     examples in random order ─→ difference of two recipes on each ─→ wealth of a gambler who bets
     on "the first is better" and starts with 1 ─→ at 1 / level: the second is dropped
@@ -11,6 +11,11 @@ If the first is not better, no way of betting makes money on average, so the wea
 gambler here spreads the money over several stakes once and for all; the best of them soon holds
 nearly all of it.
 
+The first of the two may be another one on each example, as long as it is named beforehand: in a
+race it is whoever of the others has the highest mean until then. So there is one test for each
+recipe and not one for each pair. The levels of all recipes share one chance to be wrong, and those
+that are left share it among themselves (`share`; Holm 1979).
+
 Source: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting",
 arXiv 2010.09686, sections 4 and 5 (a mixture over stakes is also a fair bet); racing: Maron and
 Moore 1994, "Hoeffding races".
@@ -19,7 +24,7 @@ Moore 1994, "Hoeffding races".
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -33,6 +38,10 @@ Floats = NDArray[np.float64]
 # Shares of the money at stake on one example. The best one is about the mean difference over its
 # variance (Waudby-Smith and Ramdas, B.2); to be shown by a few hundred examples it must be 0.1.
 STAKES = tuple(0.9 * 2.0**-k for k in range(4))
+# In a race few examples must do, so the stakes are high: nearly all on a recipe that never loses.
+# The money is spread by `_SPREAD`. Source: ours, docs/log/2026-11-27-names-and-parts.md
+RACE_STAKES = (0.95, 0.6, 0.2)
+_SPREAD = (0.4, 0.4, 0.2)
 # Examples before the first look. Of ten recipes, one that scores 0.6 higher is told apart by 20;
 # batches of fewer cost as much time on the machines we have seen. Source: ours,
 # docs/log/2026-11-26-race.md
@@ -107,10 +116,9 @@ def race(
 ) -> Raced:
     """Measure all recipes on one example after the other and drop who is shown to be lower.
 
-    A recipe is dropped when another, still running, is shown to be more than `margin` higher.
-    However often one looks, a recipe that no other is that much better than is dropped in at most
-    half of the share 1 − confidence of all studies (each of the others has an equal share of it),
-    so that of two equal recipes one is dropped in at most 1 − confidence.
+    A recipe is dropped when others, still running, are shown to be more than `margin` higher.
+    However often one looks, anybody who is not that much below the best is dropped in at most the
+    share 1 − confidence of all studies.
 
     The examples must come in random order. The last recipe left runs on: what it scores is wanted.
 
@@ -124,15 +132,90 @@ def race(
     else:
         table = per_group(scores, groups)
         sizes = np.bincount(_numbers(groups))
-    bar = math.log(2 * (recipes - 1) / (1 - confidence))
-    crossed = np.full((recipes, recipes), table.shape[1], dtype=np.int64)  # by row, over column
-    for a in range(recipes):
-        for b in range(recipes):
-            if a != b:
-                above = log_wealth(table[a] - table[b], margin=margin) >= bar
-                if above.any():
-                    crossed[a, b] = int(above.argmax())
-    return _played(crossed, np.cumsum(sizes))
+    after: list[int | None] = [None] * recipes
+    by: list[int | None] = [None] * recipes
+    until, looked = np.cumsum(sizes), 0
+    there = np.ones(table.shape, dtype=np.bool_)
+    while (left := [recipe for recipe in range(recipes) if after[recipe] is None])[1:]:
+        highest, means = _bets(np.where(there, table, np.nan), there, margin)
+        bar = -math.log(share(confidence, len(left)))
+        shown = (highest[left] >= bar) & (means[left] < means[left].max(axis=0))
+        shown[:, :looked] = False
+        if not shown.any():
+            break
+        looked = int(shown.any(axis=0).argmax())
+        at = max(np.flatnonzero(shown[:, looked]), key=lambda row: highest[left[row], looked])
+        out = left[int(at)]
+        after[out], by[out] = int(until[looked]), left[int(means[left, looked].argmax())]
+        there[out, looked + 1 :] = False
+    evaluations = sum(num_examples if number is None else number for number in after)
+    return Raced(tuple(after), tuple(by), evaluations)
+
+
+def share(confidence: float, num_left: int) -> float:
+    """The level at which one of so many that are left may be dropped.
+
+    Of two equal ones either may be, so the last that is left is tested as if there were two.
+    """
+    return (1 - confidence) / max(2, num_left)
+
+
+def behind(
+    scores: Mapping[str, Mapping[str, float | None]],
+    measured: Sequence[Example],
+    *,
+    margin: float,
+    leading: Collection[str],
+) -> dict[str, float]:
+    """For each recipe a p value of "nobody of `leading` scores more than `margin` above it".
+
+    It holds however often one looks. `measured` are examples in the order of the race and in whole
+    groups. Of an example a recipe may have a score, None where it failed, which says nothing, or no
+    entry, where it was out by then: it must have been measured up to there.
+    """
+    names = list(scores)
+    may_lead = np.array([name in leading for name in names])
+    grouped = [list(members) for _, members in groupby(measured, key=lambda e: e.group)]
+    largest = max((len(group) for group in grouped), default=1)
+    table = np.full((len(names), len(grouped)), np.nan)
+    there = np.zeros(table.shape, dtype=np.bool_)
+    for at, group in enumerate(grouped):
+        known = [e.id for e in group if all(scores[n].get(e.id, 0.0) is not None for n in names)]
+        for row, name in enumerate(names):
+            there[row, at] = all(e.id in scores[name] for e in group)
+            if there[row, at] and known:
+                table[row, at] = sum(scores[name][id_] or 0.0 for id_ in known) / largest
+    if not table.size:
+        return dict.fromkeys(names, 1.0)
+    highest, _ = _bets(table, there & may_lead[:, None], margin)
+    return {name: math.exp(-wealth) for name, wealth in zip(names, highest[:, -1], strict=True)}
+
+
+def _bets(table: Floats, may_lead: NDArray[np.bool_], margin: float) -> tuple[Floats, Floats]:
+    """The highest log wealth so far of who bets, for each recipe, that the leader of the others is
+    more than `margin` above it; and the means so far. NaN is no observation, and no bet.
+
+    Shapes: [recipes, N] → [recipes, N] twice.
+    """
+    seen = ~np.isnan(table)
+    values = np.where(seen, table, 0.0)
+    sums, counts = np.cumsum(values, axis=1), np.cumsum(seen, axis=1)
+    means = sums / np.maximum(counts, 1)
+    # Who leads is named before the observation: by the means without it.
+    before = np.where(may_lead, (sums - values) / np.maximum(counts - seen, 1), -math.inf)
+    stakes = np.array(RACE_STAKES) / (1 + margin)  # so that the worst loss is a stake
+    highest = np.zeros(table.shape)
+    for recipe in range(len(table)):
+        others = before.copy()
+        others[recipe] = -math.inf
+        leads = (others == others.max(axis=0)) & np.isfinite(others)
+        theirs = np.where(leads, table, 0.0).sum(axis=0) / np.maximum(leads.sum(axis=0), 1)
+        gaps = np.where(leads.any(axis=0), theirs - table[recipe], np.nan)
+        won = np.where(np.isnan(gaps), 0.0, gaps - margin)
+        money = np.cumsum(np.log1p(stakes[:, None] * won), axis=1)
+        wealth = np.logaddexp.reduce(money + np.log(_SPREAD)[:, None], axis=0)
+        highest[recipe] = np.maximum.accumulate(np.maximum(wealth, 0.0))
+    return highest, means
 
 
 def rounds(examples: Sequence[Example]) -> list[list[Example]]:
@@ -188,21 +271,6 @@ def _differences(
         known = [high - low for high, low in pairs if high is not None and low is not None]
         if known:
             yield sum(known) / largest
-
-
-def _played(crossed: NDArray[np.int64], examples_until: NDArray[np.int64]) -> Raced:
-    """The crossings in their order, those by recipes that are out already left aside."""
-    recipes, end = len(crossed), len(examples_until)
-    after: list[int | None] = [None] * recipes
-    by: list[int | None] = [None] * recipes
-    moments = sorted((int(crossed[a, b]), a, b) for a, b in np.argwhere(crossed < end))
-    for moment, a, b in moments:
-        gone = after[a] is not None and examples_until[moment] > after[a]
-        if after[b] is None and not gone:
-            after[b], by[b] = int(examples_until[moment]), a
-    total = int(examples_until[-1])
-    evaluations = sum(total if number is None else number for number in after)
-    return Raced(tuple(after), tuple(by), evaluations)
 
 
 def _numbers(groups: Sequence[Hashable]) -> list[int]:

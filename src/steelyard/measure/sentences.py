@@ -114,9 +114,22 @@ def race(task: Task, reports: Sequence[RecipeReport]) -> list[str]:
     if dropped:
         found.append(
             f"{_count(dropped, 'recipe')} {'was' if dropped == 1 else 'were'} dropped on the way, "
-            "because another one is shown to be higher; --exhaustive measures all to the end."
+            "because others are shown to be higher; --exhaustive measures all to the end."
         )
+    for report in reports:
+        if report.status == "eliminated" and (report.trained_share or 1.0) < 1:
+            found += _in_part(report)
     return found
+
+
+def _in_part(report: RecipeReport) -> list[str]:
+    """What a dropped recipe might have come to with the rest of its training."""
+    if report.learning_curve["stopped"]:
+        return []
+    return [
+        f"{report.name} was dropped after {report.trained_share:.0%} of its training, and is "
+        "measured as it was then: with all of it, it might score more."
+    ]
 
 
 def _training(name: str, curve: Mapping[str, Json]) -> list[str]:

@@ -28,7 +28,14 @@ MS_PER_HOUR = 3_600_000
 
 
 class OutOfTimeError(SteelyardError):
-    """The deadline came before the last example; what was measured stays."""
+    """The deadline came before the last example; what was measured stays.
+
+    `seconds_per_answer` is what an answer took until then; None where there was none.
+    """
+
+    def __init__(self, message: str, seconds_per_answer: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds_per_answer = seconds_per_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +77,19 @@ def measure(
     """
     rows = dict(done)
     examples = [example for batch in plan for example in batch]
+    started, answered = time.monotonic(), 0
     for batch in plan:
         missing = {example.id for example in batch if example.id not in rows}
         if not missing:
             continue
         if deadline is not None and time.monotonic() > deadline:
-            answered = f"{len(rows)} of {len(examples)} answers"
-            raise OutOfTimeError(f"the time limit came after {answered}")
+            raise OutOfTimeError(
+                f"the time limit came after {len(rows)} of {len(examples)} answers",
+                (time.monotonic() - started) / answered if answered else None,
+            )
         fresh = _measure_batch(system, batch, grader, price)
         fresh = [row for row in fresh if row.example_id in missing]
+        answered += len(fresh)
         save(fresh)
         rows.update((row.example_id, row) for row in fresh)
     return [rows[example.id] for example in examples]

@@ -38,7 +38,8 @@ class Weighed:
 
     A `diagnostic` recipe explains the others and is never among those to choose from. `note` says
     what was found where something was searched for, and `asked_usd` what the tokens cost
-    that other models wrote for it.
+    that other models wrote for it. `num_tried` counts answers on dev of weights that had only a
+    part of their training; they are not among the rows once it went on.
     """
 
     recipe: Recipe
@@ -52,6 +53,7 @@ class Weighed:
     seed_scores: tuple[float, ...] = ()
     guards: Json = None
     diagnostic: bool = False
+    num_tried: int = 0
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
 
 
@@ -167,10 +169,19 @@ def report(
         ),
         num_labels=num_labels(recipe, task),
         learning_curve=weighed.curve,
+        trained_share=trained_share(weighed.curve),
         key=recipe.key,
         seed_scores=weighed.seed_scores,
         guards=weighed.guards,
     )
+
+
+def trained_share(curve: Json) -> float | None:
+    """The share of all steps after which training ended, or paused; None without training, and
+    where an earlier version trained."""
+    if not curve or not curve.get("num_steps"):
+        return None
+    return float(curve["step"] / curve["num_steps"])
 
 
 def setup_usd(weighed: Weighed, task: Task) -> float:

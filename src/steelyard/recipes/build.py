@@ -20,7 +20,7 @@ from steelyard.recipes.reflecting import reflect
 from steelyard.recipes.searching import Found, Ground, race
 from steelyard.recipes.sections import WIDE, SectionedSystem
 from steelyard.recipes.workshop import ANSWERING, Workshop, opened, prompting
-from steelyard.training import Job, Trained, train_in_child
+from steelyard.training import Job, Trained, is_whole, train_in_child
 
 CONTROL_BUILDERS = {"majority": build_majority, "tfidf": build_tfidf}
 
@@ -32,7 +32,8 @@ class Built:
     `note` says what was found where something was searched for, and `reflection` which tokens of
     the task's reflection model that took; `paraphrasing` are those of the model that says documents
     in other words. `before` is what there was before weights were trained: the plain prompt on the
-    base. `artefacts` name the weights in the store.
+    base. `artefacts` name the weights in the store, and `unfinished` is the folder of a training
+    that paused.
     """
 
     system: System
@@ -44,6 +45,7 @@ class Built:
     paraphrasing: Usage = Usage()
     before: System | None = None
     artefacts: tuple[str, ...] = ()
+    unfinished: Path | None = None
 
 
 def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
@@ -71,6 +73,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     seconds = time.perf_counter() - started
     curve, trained_seconds, before = None, 0.0, None
     artefacts: tuple[str, ...] = ()
+    unfinished = None
     asked = Asked()
     if recipe.weights.method != "none":
         context = replace(recipe.context, describe_output=True)
@@ -80,6 +83,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         folder, curve, trained_seconds = _trained(job, workshop)
         trained_seconds += asked.seconds
         artefacts = (folder.name,)
+        unfinished = None if is_whole(curve) else workshop.jobs / job.key
         answering = replace(answering, backend=backend.adapted(folder))
     started = time.perf_counter()
     system = finished(answering, task, workshop)
@@ -96,6 +100,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         paraphrasing=asked.usage,
         before=before,
         artefacts=artefacts,
+        unfinished=unfinished,
     )
 
 
@@ -183,15 +188,26 @@ def _depends(task: Task, context: Context, backend: Backend, workshop: Workshop)
 
 
 def _trained(job: Job, workshop: Workshop) -> tuple[Path, Json, float]:
-    """The adapter's folder, its learning curve and the seconds it took, now or earlier."""
-    folder = workshop.jobs / job.key
+    """The adapter's folder, its learning curve and the seconds it took, now or earlier.
+
+    Where only a part of it is wanted, and the whole is there without ever having paused, it is the
+    whole.
+    """
+    folder, database = workshop.jobs / job.key, workshop.database
 
     def train() -> Trained:
-        return train_in_child(job, folder, log=workshop.log, deadline=workshop.deadline)
+        return train_in_child(
+            job, folder, log=workshop.log, deadline=workshop.deadline, until=workshop.until
+        )
 
-    found = _kept(job.key, train, workshop)
-    shutil.rmtree(folder, ignore_errors=True)
-    return found
+    key = job.key if workshop.until >= 1 else f"{job.key}@{workshop.until:g}"
+    if database.build(key) is None and database.build(job.key) is not None:
+        key = job.key
+    stored, curve, seconds = _kept(key, train, workshop)
+    if is_whole(curve):
+        database.add_build(job.key, stored.name, seconds, curve)
+        shutil.rmtree(folder, ignore_errors=True)
+    return stored, curve, seconds
 
 
 def _kept(key: str, make: Callable[[], Trained], workshop: Workshop) -> tuple[Path, Json, float]:

@@ -25,7 +25,8 @@ class Workshop:
     """Where systems are built: the store, a folder for unfinished jobs, and who is told.
 
     `grade` scores what is tried on train, `lookup` is where contexts look; `deadline` is a
-    `time.monotonic()` after which training, or a search, is given up. `log` hears of training, and
+    `time.monotonic()` after which training, or a search, is given up, and `until` the share of the
+    training's steps after which it pauses. `log` hears of training, and
     `told` of a search: how many answers there are of how many. `account` pays for models behind
     URLs.
     """
@@ -39,6 +40,7 @@ class Workshop:
     log: Callable[[Progress], None] = lambda _: None
     told: Callable[[int, int], None] = lambda _done, _total: None
     deadline: float | None = None
+    until: float = 1.0
     account: Account | None = None
 
 

@@ -1,6 +1,14 @@
 """Learning weights, in a child process that may die at any moment."""
 
 from steelyard.training.job import Job, Progress, Trained, TrainingRow, held_out_rows
-from steelyard.training.run import train_in_child
+from steelyard.training.run import is_whole, train_in_child
 
-__all__ = ["Job", "Progress", "Trained", "TrainingRow", "held_out_rows", "train_in_child"]
+__all__ = [
+    "Job",
+    "Progress",
+    "Trained",
+    "TrainingRow",
+    "held_out_rows",
+    "is_whole",
+    "train_in_child",
+]

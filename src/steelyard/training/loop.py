@@ -42,10 +42,12 @@ BETTER = 1e-3  # by this share a held-out loss must fall to count as better
 class State:
     """What a resumed run must know beside the tensors.
 
+    `num_steps` are those of the whole course, and `stopped` is why there will be no more of them.
     `halved` counts how often memory ran out; `trouble` is what ended the training too early.
     """
 
     step: int = 0
+    num_steps: int = 0
     best_step: int | None = None
     best_loss: float = math.inf
     points: list[dict[str, float | None]] = field(default_factory=list)
@@ -69,7 +71,8 @@ def train(
     """Leave the best weights in the learner, in each of the processes that take part.
 
     The same lesson, weights and seed give the same result, also when the process was killed and
-    started again over the same `folder`.
+    started again over the same `folder`, or paused on the way (`Lesson.until`): a pause only comes
+    where weights are saved anyway, and what went on past it already goes on to the end.
 
     Raises:
         TrainingError: the loss is not a number before there are weights worth keeping, or not
@@ -87,9 +90,13 @@ def train(
         state = State(**plain)
         best = _restore(learner, optimizer, tensors)
         decoder.tokens_at_once = max(1, decoder.tokens_at_once >> state.halved)
+    state.num_steps = num_steps
+    pause = _pause(lesson.until, pace, state.step)
 
     while not state.stopped:
         step = state.step
+        if step == pause and not state.loss_count:
+            break
         if state.loss_count and (step % pace.every == 0 or step == num_steps):
             point = _evaluate(learner, lesson, state, per_epoch, ranks)
             loss = point["held_out_loss"]
@@ -127,6 +134,13 @@ def train(
 
     learner.assign(best)
     return state
+
+
+def _pause(until: float, pace: Pace, step: int) -> int | None:
+    """The first step at the share `until` or later after which one looks; None where `step`, or
+    the end, is there already."""
+    pause = pace.every * math.ceil(until * pace.num_steps / pace.every)
+    return pause if step <= pause < pace.num_steps else None
 
 
 def usual_pace(weights: Weights, per_epoch: int) -> Pace:

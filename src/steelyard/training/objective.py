@@ -61,13 +61,15 @@ class Pace:
 class Lesson(Generic[Row]):
     """What to learn, from which rows, and by which others it is watched (perhaps none).
 
-    Without a `pace` the number of epochs sets it.
+    Without a `pace` the number of epochs sets it. After the share `until` of all steps training
+    pauses, where it next looks how far it is; it goes on from there as if it had not.
     """
 
     objective: Objective[Row]
     rows: Sequence[Row]
     held_out: Sequence[Row] = ()
     pace: Pace | None = None
+    until: float = 1.0
 
 
 def mean_loss(objective: Objective[Row], decoder: Decoder, rows: Sequence[Row]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from steelyard.core import Json
 from steelyard.errors import TrainingError
 from steelyard.training.job import (
     CURVE_FILE,
@@ -38,8 +40,13 @@ def train_in_child(
     *,
     log: Callable[[Progress], None] = lambda _: None,
     deadline: float | None = None,
+    until: float = 1.0,
 ) -> Trained:
     """Train `job` in a child process, continuing from whatever an earlier one left in `folder`.
+
+    After the share `until` of the last stage's steps the training pauses, and what comes back are
+    the best weights so far: a later call goes on, to the weights that one without a pause ends
+    with. A training that was further already is not thrown back, but goes on to its end.
 
     `deadline` is a `time.monotonic()` after which the child is stopped; its checkpoints stay.
 
@@ -47,21 +54,34 @@ def train_in_child(
         TrainingError: the child ended without weights, or the deadline passed (TimeoutError is
         its cause).
     """
-    if not (folder / RESULT_FOLDER).is_dir():
+    result = folder / RESULT_FOLDER
+    if result.is_dir() and not is_whole(_curve(result)):
+        shutil.rmtree(result)  # of a pause, perhaps another one
+    if not result.is_dir():
         job.write(folder)
-        _run(folder, log, deadline)
-    curve = json.loads((folder / RESULT_FOLDER / CURVE_FILE).read_text(encoding="utf-8"))
-    return Trained(folder / RESULT_FOLDER, curve, _spent(folder))
+        _run(folder, log, deadline, until)
+    return Trained(result, _curve(result), _spent(folder))
 
 
-def _run(folder: Path, log: Callable[[Progress], None], deadline: float | None) -> None:
+def is_whole(curve: Json) -> bool:
+    """Whether a training ended, by itself or after all its steps, and did not only pause."""
+    return bool(curve["stopped"])
+
+
+def _curve(result: Path) -> Json:
+    return json.loads((result / CURVE_FILE).read_text(encoding="utf-8"))
+
+
+def _run(
+    folder: Path, log: Callable[[Progress], None], deadline: float | None, until: float
+) -> None:
     progress = folder / PROGRESS_FILE
     seen = progress.stat().st_size if progress.exists() else 0
     before, started = _spent(folder), time.monotonic()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with (folder / STDERR_FILE).open("wb") as stderr:
         child = subprocess.Popen(  # noqa: S603  our own module, no shell
-            [sys.executable, "-m", "steelyard.training.worker", str(folder)],
+            [sys.executable, "-m", "steelyard.training.worker", str(folder), str(until)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,

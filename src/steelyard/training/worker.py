@@ -1,19 +1,21 @@
-"""The training child: `python -m steelyard.training.worker FOLDER`.
+"""The training child: `python -m steelyard.training.worker FOLDER [SHARE]`.
 
-Reads job.json, writes progress.jsonl, checkpoints and, last of all, result/. It ends when its
-standard input closes: a parent that was killed leaves no orphan behind.
+Reads job.json, writes progress.jsonl, checkpoints and, last of all, result/: the weights at the
+end, or after so large a share of the last stage's steps. It ends when its standard input closes:
+a parent that was killed leaves no orphan behind.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -35,8 +37,9 @@ from steelyard.training.scratch.job import CORPUS_FILE
 _Log = Callable[[Progress], None]
 
 
-def main(folder: Path) -> int:
-    """Train the job in `folder`, perhaps as one of several processes; 0 when it is done."""
+def main(folder: Path, until: float = 1.0) -> int:
+    """Train the job in `folder`, perhaps as one of several processes; 0 when it is done, or has
+    come to the share `until`."""
     among_others = "WORLD_SIZE" in os.environ  # torchrun ends those it started itself
     if not among_others:
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -52,7 +55,7 @@ def main(folder: Path) -> int:
             out.flush()
 
         try:
-            curve = _trainer(folder)(folder, result, log)
+            curve = _trainer(folder, until)(folder, result, log)
         except SteelyardError as error:
             sys.stderr.write(f"{error}\n")
             return 1
@@ -62,17 +65,17 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _trainer(folder: Path) -> Callable[[Path, Path, _Log], Json]:
+def _trainer(folder: Path, until: float) -> Callable[[Path, Path, _Log], Json]:
     """What the job in the folder asks for."""
     if (folder / CORPUS_FILE).is_file():
         from steelyard.training.scratch.child import train
 
         return train
     job = Job.read(folder)
-    return partial(_train_fake if is_fake(job.model.source) else _train_model, job)
+    return partial(_train_fake if is_fake(job.model.source) else _train_model, job, until=until)
 
 
-def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
+def _train_model(job: Job, folder: Path, result: Path, log: _Log, until: float = 1.0) -> Json:
     from steelyard.models.torch_backend import TorchBackend
     from steelyard.training import batches, learner, lessons, loop
     from steelyard.training.ranks import Ranks
@@ -96,6 +99,8 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
         every_row = [*lesson.rows, *lesson.held_out]
         batches.fit_memory(learning.decoder, every_row, job.memory_gb)
         lesson, before = lessons.begin(lesson, learning.decoder)
+        if stage == stages[-1]:
+            lesson = replace(lesson, until=until)
         state = loop.train(
             learning,
             lesson,
@@ -105,7 +110,7 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
             log=log,
             ranks=ranks,
         )
-        told = ("points", "best_step", "stopped", "trouble", "halved")
+        told = ("points", "step", "num_steps", "best_step", "stopped", "trouble", "halved")
         known = {name: getattr(state, name) for name in told}
         curves.append({"stage": stage, **known, **counts, **before})
     learning.save(result if ranks.leads else None, backend.loaded)
@@ -114,28 +119,35 @@ def _train_model(job: Job, folder: Path, result: Path, log: _Log) -> Json:
     return {**last, "earlier": earlier} if earlier else last
 
 
-def _train_fake(job: Job, _folder: Path, result: Path, log: _Log) -> Json:
+def _train_fake(job: Job, _folder: Path, result: Path, log: _Log, until: float = 1.0) -> Json:
+    """An epoch is a step; what pauses has learned the first rows alone."""
     milliseconds = int(job.model.source.partition(":")[2] or 0)
     last = job.stage_rows(job.weights.learn[-1])
     held = held_out_rows(last, job.seed)
     rows = [row for row, out in zip(last, held, strict=True) if not out]
-    for step in range(1, job.weights.epochs + 1):
+    num_steps = job.weights.epochs
+    steps = math.ceil(until * num_steps)
+    for step in range(1, steps + 1):
         time.sleep(milliseconds * len(rows) / 1000)
-        log(Progress(step, job.weights.epochs, float(step), 1 / step, 1 / step))
+        log(Progress(step, num_steps, float(step), 1 / step, 1 / step))
+    num_rows = len(rows)
+    rows = rows[: math.ceil(num_rows * steps / num_steps)]
     read = [row for row in job.rows if row.stage != job.weights.learn[-1]]
     pairs = [[row.prompt[-1].content, row.target] for row in (*rows, *read) if row.prompt]
     (result / ROWS_FILE).write_text(json.dumps(pairs), encoding="utf-8")
     points = [
         {"step": s, "epoch": float(s), "train_loss": 1 / s, "held_out_loss": 1 / s}
-        for s in range(1, job.weights.epochs + 1)
+        for s in range(1, steps + 1)
     ]
     return {
         "stage": job.weights.learn[-1],
         "points": points,
-        "best_step": job.weights.epochs,
-        "stopped": f"after {job.weights.epochs} epochs",
-        "num_rows": len(rows),
-        "num_held_out": len(last) - len(rows),
+        "step": steps,
+        "num_steps": num_steps,
+        "best_step": steps,
+        "stopped": f"after {num_steps} epochs" if steps == num_steps else "",
+        "num_rows": num_rows,
+        "num_held_out": len(last) - num_rows,
         "num_too_long": 0,
     }
 
@@ -148,4 +160,4 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     runtime.keep_memory()
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *map(float, sys.argv[2:])))

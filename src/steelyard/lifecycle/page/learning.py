@@ -16,7 +16,7 @@ def learning_section(verdict: Verdict) -> str:
     up = scale([0.0, *(loss for c in curves for _, loss in (*c.train, *c.held_out))])
     panels = "".join(
         f'<figure class="panel"><figcaption>{who(r, verdict)}</figcaption>{curve(c, up)}'
-        f"<p>{esc(r['learning_curve']['stopped'])}</p></figure>"
+        f"<p>{esc(r['learning_curve']['stopped'] or r['why'])}</p></figure>"
         for r, c in zip(trained, curves, strict=True)
     )
     held_out = (
