@@ -311,7 +311,7 @@ def personal_data(shared: Path, rng: random.Random, _: Sequence[float]) -> Itera
 
 
 # Sentences, countries and look-alikes that the detector of names was never tuned on: they were
-# written down before it was, and what it misses of them is not to be looked at.
+# written down before its rules first ran, and what it misses of them is not to be looked at.
 OTHER_LOCALES = (
     *("cs_CZ", "da_DK", "fi_FI", "no_NO", "ro_RO", "hu_HU", "hr_HR", "en_IN", "en_NG", "tr_TR"),
 )
