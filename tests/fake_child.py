@@ -45,7 +45,7 @@ def starting(popen: Callable[..., Any]) -> Callable[..., Any]:
         folder, began, said = Path(command[3]), time.monotonic(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
             patch.setenv("WORLD_SIZE", "1")  # nobody watches over its standard input
-            code = worker.main(folder)
+            code = worker.main(folder, *map(float, command[4:]))
         settings["stderr"].write(said.getvalue().encode())
         (folder / run.SECONDS_FILE).write_text(json.dumps(time.monotonic() - began))
         return Ended(code)

@@ -69,7 +69,8 @@ class Trials:
         `until` of its steps a training pauses; entered again, it goes on.
         """
         self.listen(Started(recipe.name))
-        self.built.pop(recipe, None)
+        if recipe in self.built and self.built[recipe].unfinished is not None:
+            del self.built[recipe]
         weighed = Weighed(
             recipe,
             is_one_of(recipe, CONTROLS),
