@@ -104,7 +104,7 @@ def serve(
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     with (
-        open_home(home, create=False, lock="serve") as opened,
+        open_home(home, create=bool(settings.bases), lock="serve") as opened,
         open_service(opened, settings) as service,
     ):
         listening = listen(settings)

@@ -14,6 +14,7 @@ from steelyard.errors import InputError, RequestError
 from steelyard.lifecycle import uploads
 from steelyard.serve import wire
 from steelyard.serve.listing import Ordered, listed, unix
+from steelyard.serve.multipart import FILE
 from steelyard.serve.routing import Router, invalid
 from steelyard.serve.service import Service, service_of
 from steelyard.serve.uploading import uploaded
@@ -23,8 +24,9 @@ router = Router()
 
 
 class FileForm(wire.Strict):
-    """What stands beside the file in the form."""
+    """A form with a file, and what it is for."""
 
+    file: bytes
     purpose: str
 
 
@@ -41,7 +43,7 @@ async def create(request: Request) -> Response:
     service = service_of(request)
     async with uploaded(request) as upload:
         try:
-            asked = FileForm.model_validate(upload.fields)
+            asked = FileForm.model_validate({**upload.fields, FILE: b""})
         except ValidationError as error:
             raise invalid(error) from None
         try:
