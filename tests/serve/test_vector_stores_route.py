@@ -112,10 +112,11 @@ def wait(client: openai.OpenAI, store: str) -> Any:
 def test_a_batch_is_taken_up_together_and_equal_texts_are_found_under_their_own_file(client):
     store = client.vector_stores.create()
     batch = client.vector_stores.file_batches.upload_and_poll(
-        store.id, files=[("a.txt", HOURS), ("b.txt", HOURS)]
+        store.id, files=[("a.txt", HOURS), ("a.txt", HOURS)]
     )
+    members = client.vector_stores.file_batches.list_files(batch.id, vector_store_id=store.id).data
+    assert [one.last_error for one in members] == [None, None]
     assert (batch.status, batch.file_counts.completed) == ("completed", 2)
-    members = client.vector_stores.file_batches.list_files(batch.id, vector_store_id=store.id)
     newer, older = [one.id for one in members]
     client.vector_stores.files.update(newer, vector_store_id=store.id, attributes={"kind": "new"})
     [hit] = client.vector_stores.search(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -33,7 +33,7 @@ class Compound(wire.Strict):
     filters: list[Filter] = Field(max_length=64)
 
 
-Filter = Comparison | Compound
+Filter = Annotated[Comparison | Compound, Field(discriminator="type")]
 Compound.model_rebuild()
 
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {
@@ -44,7 +44,7 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def wants(asked: Filter, attributes: Mapping[str, Json]) -> bool:
+def wants(asked: Comparison | Compound, attributes: Mapping[str, Json]) -> bool:
     """Whether a file of these attributes is looked at. One that lacks a key equals nothing.
 
     >>> wants(Comparison(type="gte", key="year", value=2024), {"year": 2025.0})
