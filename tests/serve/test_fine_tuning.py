@@ -404,9 +404,9 @@ def test_a_job_of_which_no_row_fits_the_model_fails(serve, base):
 def test_a_killed_server_goes_on_from_the_checkpoint_of_its_job(home, process, base):
     ran, server = process("--base", base)
     with server.client() as client:
-        file = file_of(client, chats([(f"{q} {n}", a) for q, a in PAIRS for n in range(100)]))
+        file = file_of(client, chats([(f"{q} {n}", a) for q, a in PAIRS for n in range(20)]))
         job = created(
-            client, "tiny", training_file=file, seed=3, method=supervised(n_epochs=30, batch_size=8)
+            client, "tiny", training_file=file, seed=3, method=supervised(n_epochs=12, batch_size=8)
         )
         folder = home / "jobs"
         until(lambda: list(folder.glob("*/0-examples/checkpoints/step-*/manifest.json")))
@@ -422,5 +422,5 @@ def test_a_killed_server_goes_on_from_the_checkpoint_of_its_job(home, process, b
         ]
     [again] = [line for line in lines if line.startswith("The server ended")]
     assert "it is queued again, from its checkpoint at step " in again
-    assert int(again.rpartition(" ")[2]) >= 25
+    assert int(again.rpartition(" ")[2]) >= 5
     assert len(steps) == len(set(steps))
