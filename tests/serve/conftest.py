@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+import steelyard
 from fake_tasks import write_task
 from servers import Running, running
 from steelyard.lifecycle import publish, weigh
@@ -43,3 +48,32 @@ def serve(home: Path) -> Iterator[Callable[..., Running]]:
     """Starts a server over the home; it ends with the test."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(running(home, Settings(**settings)))
+
+
+@pytest.fixture
+def process(home: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Running]]]:
+    """The command itself, as a process of its own."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> tuple[subprocess.Popen[bytes], Running]:
+        command = [sys.executable, "-m", "steelyard.cli.main", "serve", "--port", "0"]
+        ran = subprocess.Popen(
+            [*command, "--home", str(home), "--json", "-", *options],
+            env={**os.environ, "PYTHONPATH": str(Path(steelyard.__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        started.append(ran)
+        assert ran.stdout is not None
+        said = b""
+        while b"\n}" not in said:
+            line = ran.stdout.readline()
+            assert line, "it ended before it answered"
+            said += line
+        port = int(json.loads(said)["url"].rpartition(":")[2])
+        return ran, Running(None, None, port)  # type: ignore[arg-type]
+
+    yield start
+    for ran in started:
+        ran.kill()
+        ran.communicate()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +16,9 @@ import openai
 import pytest
 from sqlalchemy import event
 
-import steelyard
 from servers import Running
 from steelyard.core import Answer
-from steelyard.errors import HomeError
+from steelyard.errors import HomeError, SteelyardError
 from steelyard.lifecycle import open_home, publish, rollback
 from steelyard.lifecycle.releases import Served
 from steelyard.models.fake import FakeBackend
@@ -178,7 +174,7 @@ def secret(home: Path) -> Callable[..., str]:
 
 
 def test_without_a_key_a_server_does_not_open_to_others(home, serve):
-    with pytest.raises(steelyard.SteelyardError, match="others could ask, and there is no key"):
+    with pytest.raises(SteelyardError, match="others could ask, and there is no key"):
         serve(host="0.0.0.0")
 
 
@@ -475,35 +471,6 @@ def test_a_disk_that_is_full_loses_records_and_counts_them_while_answers_go_on(s
 
 
 # ---------------------------------------------------------------- signals
-
-
-@pytest.fixture
-def process(home: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Running]]]:
-    """The command itself, as a process of its own."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> tuple[subprocess.Popen[bytes], Running]:
-        command = [sys.executable, "-m", "steelyard.cli.main", "serve", "--port", "0"]
-        ran = subprocess.Popen(
-            [*command, "--home", str(home), "--json", "-"],
-            env={**os.environ, "PYTHONPATH": str(Path(steelyard.__file__).parents[1])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        started.append(ran)
-        assert ran.stdout is not None
-        said = b""
-        while b"\n}" not in said:
-            line = ran.stdout.readline()
-            assert line, "it ended before it answered"
-            said += line
-        port = int(json.loads(said)["url"].rpartition(":")[2])
-        return ran, Running(None, None, port)  # type: ignore[arg-type]
-
-    yield start
-    for ran in started:
-        ran.kill()
-        ran.communicate()
 
 
 def test_feedback_that_was_acknowledged_outlives_a_kill_and_another_server_starts(home, process):

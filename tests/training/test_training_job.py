@@ -85,3 +85,25 @@ def test_the_order_of_rows_does_not_decide_which_are_held_out() -> None:
     assert forwards == backwards
     other = {r.group for r, out in zip(rows, held_out_rows(rows, 2), strict=True) if out}
     assert other != set(forwards)
+
+
+def test_rows_that_say_whether_they_are_held_out_are_taken_at_their_word():
+    plain = rows_of(*[1] * 40)
+    given = [replace(row, held_out=number < 3) for number, row in enumerate(plain)]
+    assert [i for i, out in enumerate(held_out_rows(given, seed=0)) if out] == [0, 1, 2]
+    assert not any(held_out_rows([replace(row, held_out=False) for row in plain], seed=0))
+    assert any(held_out_rows(plain, seed=0))
+
+
+def test_a_job_of_another_beta_or_other_held_out_rows_is_another_one_and_reads_back(tmp_path):
+    row = TrainingRow(ask("a"), "b", "g", "preferences", rejected="c")
+    job = Job(ModelSpec("m", "fake"), "f", Weights("lora"), 0, (row,))
+    others = [
+        replace(job, beta=0.5),
+        replace(job, rows=(replace(row, held_out=False),)),
+        replace(job, rows=(replace(row, held_out=True),)),
+    ]
+    assert len({one.key for one in (job, *others)}) == 4
+    for one in (job, *others):
+        one.write(tmp_path)
+        assert Job.read(tmp_path) == one

@@ -147,6 +147,27 @@ def test_a_deadline_stops_the_child_and_says_so(tmp_path: Path, children: list[A
     assert json.loads((tmp_path / run.SECONDS_FILE).read_text()) >= 0.3
 
 
+def test_a_training_that_is_not_wanted_any_more_is_stopped(
+    tmp_path: Path, children: list[Any]
+) -> None:
+    asked: list[bool] = []
+
+    def wanted() -> bool:
+        asked.append(True)
+        return len(asked) < 2
+
+    with pytest.raises(TrainingError, match="was stopped before it was done"):
+        train_in_child(fake_job("fake:60000"), tmp_path, wanted=wanted)
+    assert children[0].poll() == -signal.SIGKILL
+
+
+def test_the_step_that_a_training_goes_on_from_is_that_of_its_last_checkpoint(tmp_path: Path):
+    assert run.last_step(tmp_path) is None
+    for name in ("0-examples/checkpoints/step-00000009", "0-examples/checkpoints/step-00000012"):
+        (tmp_path / name).mkdir(parents=True)
+    assert run.last_step(tmp_path) == 12
+
+
 def test_an_interrupt_takes_the_child_with_it(tmp_path: Path, children: list[Any]) -> None:
     def interrupt(_: Progress) -> None:
         raise KeyboardInterrupt

@@ -25,7 +25,8 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     host: Annotated[str, typer.Option(help="Another than loopback needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     base: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Also this base model; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="[NAME=]SOURCE", help="Also this base model; repeatable."),
     ] = None,
     key_env: Annotated[
         list[str] | None,

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from steelyard.errors import HomeError
 from steelyard.store import Artefacts, Database, Releases
+from steelyard.store.files import Files
 from steelyard.store.keys import Keys
 from steelyard.store.refreshes import Refreshes
+from steelyard.store.tuning import Tuning
+from steelyard.store.vector_stores import VectorStores
 
 DEFAULT_HOME = Path(".steelyard")
 
@@ -39,6 +42,21 @@ class Home:
     def refreshes(self) -> Refreshes:
         """The refreshes of what was published here."""
         return Refreshes(self.database.engine)
+
+    @property
+    def files(self) -> Files:
+        """What was uploaded to a server of this home."""
+        return Files(self.database.engine)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The fine-tuning jobs of a server of this home."""
+        return Tuning(self.database.engine)
+
+    @property
+    def vector_stores(self) -> VectorStores:
+        """The vector stores of a server of this home."""
+        return VectorStores(self.database.engine)
 
     @property
     def traffic(self) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from steelyard.core import ModelSpec, Recipe, Task
+from steelyard.core import ModelSpec, Recipe, Task, Weights
 from steelyard.errors import DoesNotFitError, InputError, SteelyardError
 from steelyard.models import is_fake, locate
 from steelyard.recipes import model_of
@@ -76,27 +76,35 @@ def plan(
 def check_memory(recipe: Recipe, task: Task) -> None:
     """Nothing where `recipe` trains nothing, or may fit, or its model's sizes are not known.
 
+    Raises:
+        DoesNotFitError: this machine has not even that much, with the plan as the reason.
+    """
+    if recipe.weights.method in METHODS:
+        longest = max(len(example.input) for example in task.train)
+        check_room(model_of(task, recipe), recipe.weights, longest)
+
+
+def check_room(model: ModelSpec, weights: Weights, longest: int) -> None:
+    """Whether this machine may have room to train; nothing where the model's sizes are not known.
+
     What is counted is the least that training could do with: one row at a time, layers computed
     twice, and rows no longer than a token for each `CHARACTERS` of the longest.
 
     Raises:
-        DoesNotFitError: this machine has not even that much, with the plan as the reason.
+        DoesNotFitError: it has not even that much, with the plan as the reason.
     """
-    if recipe.weights.method not in METHODS:
-        return
-    model = model_of(task, recipe)
     if model.url is not None or is_fake(model.source):
         return
     try:
         facts = read_facts(model.source)
     except InputError:
         return
-    seq = max(1, max(len(example.input) for example in task.train) // CHARACTERS)
+    seq = max(1, longest // CHARACTERS)
     setup = Setup(
-        cast(Method, recipe.weights.method),  # it is in METHODS
+        cast(Method, weights.method),  # it is in METHODS
         seq=min(seq, facts.context_tokens or seq),
         checkpointing=True,
-        rank=recipe.weights.rank,
+        rank=weights.rank,
     )
     made = make_plan(facts, setup, [(this_machine(), 1)])
     if not made.fits:

@@ -1,7 +1,7 @@
 """Recipes and how they become Systems."""
 
 from steelyard.recipes.allowing import why_not
-from steelyard.recipes.build import Built, build, reopen
+from steelyard.recipes.build import Built, build, reopen, trained
 from steelyard.recipes.finding import Lookup
 from steelyard.recipes.presets import (
     CONTROLS,
@@ -36,5 +36,6 @@ __all__ = [
     "reopen",
     "select",
     "swept",
+    "trained",
     "why_not",
 ]

@@ -19,7 +19,7 @@ from steelyard.recipes.presets import model_of
 from steelyard.recipes.reflecting import reflect
 from steelyard.recipes.searching import Found, Ground, race
 from steelyard.recipes.sections import WIDE, SectionedSystem
-from steelyard.recipes.workshop import ANSWERING, Workshop, opened, prompting
+from steelyard.recipes.workshop import ANSWERING, Place, Workshop, opened, prompting
 from steelyard.training import Job, Trained, is_whole, train_in_child
 
 CONTROL_BUILDERS = {"majority": build_majority, "tfidf": build_tfidf}
@@ -80,7 +80,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         plain = replace(recipe, context=context, weights=Weights())
         before = prompting(plain, task, backend, workshop)
         job, asked = training_job(answering, task, workshop)
-        folder, curve, trained_seconds = _trained(job, workshop)
+        folder, curve, trained_seconds = trained(job, workshop)
         trained_seconds += asked.seconds
         artefacts = (folder.name,)
         unfinished = None if is_whole(curve) else workshop.jobs / job.key
@@ -187,43 +187,51 @@ def _depends(task: Task, context: Context, backend: Backend, workshop: Workshop)
     ]
 
 
-def _trained(job: Job, workshop: Workshop) -> tuple[Path, Json, float]:
+def trained(job: Job, place: Place) -> tuple[Path, Json, float]:
     """The adapter's folder, its learning curve and the seconds it took, now or earlier.
 
     Where only a part of it is wanted, and the whole is there without ever having paused, it is the
     whole.
+
+    Raises:
+        TrainingError: the training ended without weights; the same call goes on from what it left.
     """
-    folder, database = workshop.jobs / job.key, workshop.database
+    folder, database = place.jobs / job.key, place.database
 
     def train() -> Trained:
         return train_in_child(
-            job, folder, log=workshop.log, deadline=workshop.deadline, until=workshop.until
+            job,
+            folder,
+            log=place.log,
+            deadline=place.deadline,
+            until=place.until,
+            wanted=place.wanted,
         )
 
-    key = job.key if workshop.until >= 1 else f"{job.key}@{workshop.until:g}"
+    key = job.key if place.until >= 1 else f"{job.key}@{place.until:g}"
     if database.build(key) is None and database.build(job.key) is not None:
         key = job.key
-    stored, curve, seconds = _kept(key, train, workshop)
+    stored, curve, seconds = _kept(key, train, place)
     if is_whole(curve):
         database.add_build(job.key, stored.name, seconds, curve)
         shutil.rmtree(folder, ignore_errors=True)
     return stored, curve, seconds
 
 
-def _kept(key: str, make: Callable[[], Trained], workshop: Workshop) -> tuple[Path, Json, float]:
+def _kept(key: str, make: Callable[[], Trained], place: Place) -> tuple[Path, Json, float]:
     """The artefact of a key, its details and its seconds: made once, and again if spoilt."""
-    known = workshop.database.build(key)
+    known = place.database.build(key)
     if known is not None and known[0] is not None:
         name, seconds, curve = known
         try:
-            return workshop.artefacts.get(str(name)), curve, seconds
+            return place.artefacts.get(str(name)), curve, seconds
         except StoreError:
-            workshop.database.forget_build(key)  # spoilt on disk
-            shutil.rmtree(workshop.artefacts.root / str(name), ignore_errors=True)
+            place.database.forget_build(key)  # spoilt on disk
+            shutil.rmtree(place.artefacts.root / str(name), ignore_errors=True)
     made = make()
-    name = workshop.artefacts.put(made.folder)
-    workshop.database.add_build(key, name, made.seconds, made.curve)
-    return workshop.artefacts.get(name), made.curve, made.seconds
+    name = place.artefacts.put(made.folder)
+    place.database.add_build(key, name, made.seconds, made.curve)
+    return place.artefacts.get(name), made.curve, made.seconds
 
 
 def _first_seconds(workshop: Workshop, fingerprint: str, seconds: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from steelyard.core import ModelSpec, Recipe, Task
 from steelyard.knowledge.rerank import Likelihood, MaxSim
@@ -26,9 +27,9 @@ class Workshop:
 
     `grade` scores what is tried on train, `lookup` is where contexts look; `deadline` is a
     `time.monotonic()` after which training, or a search, is given up, and `until` the share of the
-    training's steps after which it pauses. `log` hears of training, and
-    `told` of a search: how many answers there are of how many. `account` pays for models behind
-    URLs.
+    training's steps after which it pauses. `log` hears of training, and `told` of a search: how
+    many answers there are of how many. Training that is not `wanted` any more ends. `account` pays
+    for models behind URLs.
     """
 
     database: Database
@@ -41,7 +42,27 @@ class Workshop:
     told: Callable[[int, int], None] = lambda _done, _total: None
     deadline: float | None = None
     until: float = 1.0
+    wanted: Callable[[], bool] = lambda: True
     account: Account | None = None
+
+
+class Place(Protocol):
+    """Where training is done once and its weights are kept. A `Workshop` is one."""
+
+    @property
+    def database(self) -> Database: ...
+    @property
+    def artefacts(self) -> Artefacts: ...
+    @property
+    def jobs(self) -> Path: ...
+    @property
+    def log(self) -> Callable[[Progress], None]: ...
+    @property
+    def deadline(self) -> float | None: ...
+    @property
+    def until(self) -> float: ...
+    @property
+    def wanted(self) -> Callable[[], bool]: ...
 
 
 def opened(model: ModelSpec, task: Task, workshop: Workshop) -> Backend:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from steelyard.core import ModelSpec, Release
 from steelyard.errors import InputError, RequestError, SteelyardError
@@ -18,26 +20,29 @@ from steelyard.lifecycle.engine import Engine, Work
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.releases import Served, find_release, open_release
 from steelyard.models import Backend, Embedder, embedder_of, is_fake, open_backend, open_embedder
+from steelyard.store.tuning import TuningJob
 
 MOST_OPEN = 64  # releases in memory beside those with an alias, for want of a better bound
 
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """A base model without a task, or one that was tuned for chat."""
+    """A base model without a task, or, without a `spec`, what was fine-tuned from one."""
 
     name: str
     backend: Backend
     created: int
+    spec: ModelSpec | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A sentence embedder."""
+    """A sentence embedder, and what it was opened from."""
 
     name: str
     embedder: Embedder
     created: int
+    source: str = "default"
 
 
 Model = Served | Plain | Embedding
@@ -69,18 +74,34 @@ class Catalogue:
             find_release(self.home, name)
         self.look(first=True)
         now = int(time.time())
-        for source in self.bases:
-            spec = ModelSpec(source, source)
-            self.plain[source] = Plain(source, open_backend(spec), now)
+        specs = [named(base) for base in self.bases]
+        for spec in specs:
+            self.plain[spec.name] = Plain(spec.name, open_backend(spec), now, spec)
         for served in self._open.values():
             self._add_base(served)
+        for job in self.home.tuning.all("succeeded"):
+            self._reopen(job)
         if not self._open and not self.plain:
             raise InputError(
                 f"{self.home.path}: nothing is published here yet; run: steelyard publish TASK, "
                 "or serve a base model alone with --base NAME"
             )
-        sources = [*self.bases, *(embedder_of(s.task.models[0]) for s in self._open.values())]
-        self._add_embedder(sources[0], now)
+        specs += [served.task.models[0] for served in self._open.values()]
+        self._add_embedder(embedder_of(specs[0]) if specs else "default", now)
+
+    def put(self, job: TuningJob, folder: Path) -> None:
+        """Have the model of a fine-tuning job answer from now on.
+
+        Raises:
+            SteelyardError: its base or its weights cannot be opened.
+        """
+        backend = open_backend(ModelSpec(**job.asked["base"])).adapted(folder)
+        # Another dict: whoever goes through this one is not disturbed.
+        self.plain = {**self.plain, job.model: Plain(job.model, backend, int(time.time()))}
+
+    def take(self, name: str) -> None:
+        """Have a model that was fine-tuned answer no more."""
+        self.plain = {known: plain for known, plain in self.plain.items() if known != name}
 
     def look(self, *, first: bool = False) -> bool:
         """Take up what was promoted since the last look; whether there was anything.
@@ -182,14 +203,38 @@ class Catalogue:
         for spec in served.task.models:
             if spec.url is None and spec.name not in self.plain:
                 backend = open_backend(spec, memory_gb=served.task.limits.memory_gb)
-                self.plain[spec.name] = Plain(spec.name, backend, int(time.time()))
+                self.plain[spec.name] = Plain(spec.name, backend, int(time.time()), spec)
+
+    def _reopen(self, job: TuningJob) -> None:
+        """Serve what was fine-tuned before; one that cannot be opened is a problem of its own."""
+        if job.result.get("deleted"):
+            return
+        try:
+            self.put(job, self.home.artefacts.get(job.result["artefact"]))
+        except SteelyardError as error:
+            self.problems[job.model] = str(error)
 
     def _add_embedder(self, source: str, now: int) -> None:
         name = "fake-embedder" if is_fake(source) else "all-MiniLM-L6-v2"
         try:
-            self.embedders[name] = Embedding(name, open_embedder(source), now)
+            opened = open_embedder(source)
+            self.embedders[name] = Embedding(name, opened, now, source)
         except SteelyardError as error:  # its package is not installed: all else is served
             self.problems[name] = str(error)
+
+
+def named(base: str) -> ModelSpec:
+    """A base model of `--base`: a source, or NAME=SOURCE.
+
+    >>> named("gpt-4o-mini=default").name, named("gpt-4o-mini=default").source
+    ('gpt-4o-mini', 'default')
+    >>> named("models/a=b").source
+    'models/a=b'
+    """
+    name, is_named, source = base.partition("=")
+    if is_named and source and re.fullmatch(r"[\w.:-]+", name):
+        return ModelSpec(name, source)
+    return ModelSpec(base, base)
 
 
 def _unix(time_text: str) -> int:

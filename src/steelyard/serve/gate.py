@@ -2,6 +2,7 @@
 
     header caps → clean path → host → key, scope → rate → body cap, read time → route → write time
 
+An upload is read by its route, as it comes, with caps of its own (`uploading.py`).
 It is plain ASGI, so that it costs little and sees what was really sent.
 """
 
@@ -28,6 +29,7 @@ MAX_BODY_BYTES = 4_000_000  # a million tokens of text
 MAX_HEADER_BYTES = 32_000
 READ_SECONDS = 30.0  # for a whole body
 CLEAN_PATH = re.compile(r"(?:/[\w.@:~+-]+)*/?", re.ASCII)
+OF_ADMIN = ("/metrics", "/v1/admin", "/v1/files", "/v1/fine_tuning", "/v1/vector_stores")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Respond = Callable[[Scope, bytes, Receive, Send], Awaitable[None]]
@@ -77,7 +79,7 @@ class Gate:
             route, scope["path_params"] = self.table.find(scope["method"], scope["path"])
             path = route.path
             scope["steelyard.key"], scope["steelyard.route"] = key, route
-            body = await self._read(scope, receive)
+            body = b"" if route.upload is not None else await self._read(scope, receive)
             await self.respond(scope, body, receive, sent)
         except RequestError as error:
             await _refuse(sent, error)
@@ -112,9 +114,10 @@ class Gate:
         if not self.service.needs_key:
             _check_host(headers.get(b"host", b"").decode("latin-1"), self.service.settings.host)
             return None
-        return self._check_key(headers.get(b"authorization", b"").decode("latin-1"), scope["path"])
+        given = headers.get(b"authorization", b"").decode("latin-1")
+        return self._check_key(given, scope_of(scope["method"], scope["path"]))
 
-    def _check_key(self, given: str, path: str) -> ApiKey:
+    def _check_key(self, given: str, needed: str) -> ApiKey:
         scheme, _, secret = given.partition(" ")
         key = find_key(secret.strip(), self.service.keys)
         if scheme.lower() != "bearer" or key is None:
@@ -123,7 +126,6 @@ class Gate:
                 status=401,
                 code="invalid_api_key",
             )
-        needed = scope_of(path)
         if needed not in key.scopes and "admin" not in key.scopes:
             raise RequestError(
                 f"the key {key.name} lacks the scope {needed}",
@@ -141,7 +143,7 @@ class Gate:
         """
         declared = dict(scope["headers"]).get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-            raise _too_large()
+            raise too_large(MAX_BODY_BYTES)
         parts, size = [], 0
         try:
             with self.service.deadlines.within(READ_SECONDS):
@@ -152,21 +154,25 @@ class Gate:
                     part = message.get("body", b"")
                     size += len(part)
                     if size > MAX_BODY_BYTES:
-                        raise _too_large()
+                        raise too_large(MAX_BODY_BYTES)
                     parts.append(part)
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
-            raise RequestError(
-                f"the body did not come within {READ_SECONDS:g} s", status=408, code="body_too_slow"
-            ) from None
+            raise too_slow(READ_SECONDS) from None
 
 
-def scope_of(path: str) -> str:
-    """What a key must be allowed for a path."""
+def scope_of(method: str, path: str) -> str:
+    """What a key must be allowed for a request.
+
+    Files, their contents, what is learned from them and what is deleted are the administrator's;
+    a vector store is searched by whoever may ask.
+    """
     if path.startswith("/v1/feedback"):
         return "feedback"
-    return "admin" if path == "/metrics" or path.startswith("/v1/admin") else "ask"
+    if path.startswith("/v1/vector_stores/") and path.rstrip("/").endswith("/search"):
+        return "ask"
+    return "admin" if method == "DELETE" or path.startswith(OF_ADMIN) else "ask"
 
 
 def _check_path(raw: str) -> None:
@@ -186,9 +192,17 @@ def _check_host(host: str, bound: str) -> None:
         )
 
 
-def _too_large() -> RequestError:
+def too_large(most_bytes: int) -> RequestError:
+    """A body is larger than it may be."""
     return RequestError(
-        f"the body is larger than {MAX_BODY_BYTES} bytes", status=413, code="body_too_large"
+        f"the body is larger than {most_bytes} bytes", status=413, code="body_too_large"
+    )
+
+
+def too_slow(seconds: float) -> RequestError:
+    """A body, or the next of it, did not come in time."""
+    return RequestError(
+        f"the body did not come within {seconds:g} s", status=408, code="body_too_slow"
     )
 
 

@@ -28,12 +28,13 @@ ERROR = {
         }
     },
 }
+KINDS = {"/metrics": "text/plain", "/v1/files/{name}/content": "application/octet-stream"}
 STATUSES = (400, 401, 403, 404, 405, 408, 413, 429, 431, 500, 503, 504, 507)
 
 
 def describe(routes: Sequence[Route], version: str) -> dict[str, Json]:
     """The description of these routes."""
-    bodies = [route.body for route in routes if route.body is not None]
+    bodies = [body for r in routes for body in (r.body, r.upload) if body is not None]
     _, definitions = models_json_schema(
         [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
     )
@@ -54,7 +55,7 @@ def describe(routes: Sequence[Route], version: str) -> dict[str, Json]:
 
 
 def _operation(route: Route) -> dict[str, Json]:
-    said = "text/plain" if route.path == "/metrics" else "application/json"
+    said = KINDS.get(route.path, "application/json")
     schema = REPLIES.get((route.method, route.path))
     content: dict[str, Json] = {said: {} if schema is None else {"schema": schema}}
     if route.body is not None and "stream" in route.body.model_fields:
@@ -67,15 +68,17 @@ def _operation(route: Route) -> dict[str, Json]:
         responses["503"] = {"description": "The engine hangs.", "content": content}
     operation: dict[str, Json] = {"summary": route.summary, "responses": responses}
     names = re.findall(r"\{(\w+)\}", route.path)
-    if names:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ]
-    if route.body is not None:
-        body = {"$ref": f"#/components/schemas/{route.body.__name__}"}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": body}},
-        }
+    parameters: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in names
+    ]
+    if route.query is not None:
+        for name, own in route.query.model_json_schema()["properties"].items():
+            parameters.append({"name": name, "in": "query", "required": False, "schema": own})
+    if parameters:
+        operation["parameters"] = parameters
+    for taken, kind in ((route.body, "application/json"), (route.upload, "multipart/form-data")):
+        if taken is not None:
+            body = {"$ref": f"#/components/schemas/{taken.__name__}"}
+            operation["requestBody"] = {"required": True, "content": {kind: {"schema": body}}}
     return operation

@@ -5,6 +5,9 @@
     @router.post("/v1/things/{name}", Thing)
     async def make(asked: Thing, request: Request) -> Response: ...
 
+    @router.get("/v1/things", query=Listing)
+    async def show(asked: Listing, request: Request) -> Response: ...
+
 A table instead of a framework's tree: a request costs one look-up and one validation, and the same
 table writes the description of the API.
 """
@@ -30,12 +33,18 @@ CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_pa
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path, perhaps with {names} in it, and who answers it. Without a `body` it has none."""
+    """A path, perhaps with {names} in it, and who answers it. Without a `body` it has none.
+
+    `query` is what may stand behind the path. An `upload` is a form with a file, which its function
+    reads as it comes; the model describes its fields.
+    """
 
     method: str
     path: str
     handler: Handler
     body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    upload: type[BaseModel] | None = None
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -54,21 +63,25 @@ class Router:
 
     routes: list[Route] = field(default_factory=list)
 
-    def get(self, path: str) -> Callable[[H], H]:
+    def get(self, path: str, *, query: type[BaseModel] | None = None) -> Callable[[H], H]:
         """Declare a route without a body."""
-        return self._declare("GET", path, None)
+        return self._declare("GET", path, query=query)
 
     def delete(self, path: str) -> Callable[[H], H]:
         """Declare a route that deletes."""
-        return self._declare("DELETE", path, None)
+        return self._declare("DELETE", path)
 
     def post(self, path: str, body: type[BaseModel] | None = None) -> Callable[[H], H]:
         """Declare a route whose body is validated first."""
-        return self._declare("POST", path, body)
+        return self._declare("POST", path, body=body)
 
-    def _declare(self, method: str, path: str, body: type[BaseModel] | None) -> Callable[[H], H]:
+    def upload(self, path: str, fields: type[BaseModel]) -> Callable[[H], H]:
+        """Declare a route whose body is a form with a file."""
+        return self._declare("POST", path, upload=fields)
+
+    def _declare(self, method: str, path: str, **takes: type[BaseModel] | None) -> Callable[[H], H]:
         def declare(handler: H) -> H:
-            self.routes.append(Route(method, path, handler, body))
+            self.routes.append(Route(method, path, handler, **takes))
             return handler
 
         return declare
@@ -107,17 +120,22 @@ async def answer(route: Route, body: bytes, request: Request) -> Response:
     Raises:
         RequestError: the body is not what the route expects.
     """
-    if route.body is None:
+    if route.body is None and route.query is None:
         return await route.handler(request)
     try:
-        asked = route.body.model_validate_json(body)
+        asked: BaseModel
+        if route.body is not None:
+            asked = route.body.model_validate_json(body)
+        else:
+            assert route.query is not None, "one of both is there"
+            asked = route.query.model_validate(dict(request.query_params))
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise invalid(error) from None
     return await route.handler(asked, request)
 
 
-def _invalid(error: ValidationError) -> RequestError:
-    """The first thing that is wrong with a body, by its place; what it holds is not repeated."""
+def invalid(error: ValidationError) -> RequestError:
+    """The first thing that is wrong with a request, by its place; what it holds is not repeated."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     first: Any = min(found, key=lambda one: one["type"] != "extra_forbidden")
     if first["type"] == "json_invalid":

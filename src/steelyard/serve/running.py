@@ -6,21 +6,27 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from steelyard.errors import InputError
+from steelyard.lifecycle import uploads
 from steelyard.lifecycle.engine import Engine
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.recording import Recorder
+from steelyard.lifecycle.tuning import Tuner
+from steelyard.lifecycle.vector_stores import Stores
 from steelyard.serve.app import create_app
 from steelyard.serve.catalogue import Catalogue
 from steelyard.serve.gate import LOOPBACK
 from steelyard.serve.metrics import Labels
 from steelyard.serve.protocol import Protocol
 from steelyard.serve.service import Service, Settings
+from steelyard.serve.waiting import waiting_embedder
 from steelyard.store.traffic import Traffic
+from steelyard.store.tuning import ACTIVE
 
 CLOSE_SECONDS = 10.0  # for what is left when connections are drained
 SWITCH_SECONDS = 0.0005  # that a thread keeps Python to itself: a tenth of its default
@@ -38,13 +44,19 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
     catalogue = Catalogue(home, engine, settings.names, settings.bases)
     traffic = Traffic(home.traffic)
     recorder = Recorder(traffic, settings.retention)
-    service = Service(settings, home, engine, catalogue, recorder)
+    tuner = Tuner(home, catalogue.put, catalogue.take)
+    stores = Stores(home, partial(waiting_embedder, catalogue, engine))
+    service = Service(settings, home, engine, catalogue, recorder, tuner, stores)
     gauges = service.metrics.gauges
     gauges["steelyard_waiting"] = ("Requests in the queue.", lambda: engine.num_waiting)
     gauges["steelyard_lost_records"] = ("Records not written.", lambda: recorder.lost)
     gauges["steelyard_engine_busy_seconds"] = (
         "How long the call that runs has been running.",
         lambda: engine.busy_seconds,
+    )
+    gauges["steelyard_tuning_jobs"] = (
+        "Fine-tuning jobs that wait or run.",
+        lambda: len(home.tuning.all(*ACTIVE)),
     )
     gauges["steelyard_problems"] = (
         "Releases that could not be opened.",
@@ -66,8 +78,13 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
                 "steelyard keys add NAME"
             )
         catalogue.load()
+        uploads.clear_partial(home)
+        tuner.start()
+        stores.start()
         yield service
     finally:
+        tuner.close(CLOSE_SECONDS)
+        stores.close(CLOSE_SECONDS)
         engine.close(CLOSE_SECONDS)
         recorder.close(CLOSE_SECONDS)
         traffic.close()
@@ -87,7 +104,7 @@ def serve(
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     with (
-        open_home(home, create=False, lock="serve") as opened,
+        open_home(home, create=bool(settings.bases), lock="serve") as opened,
         open_service(opened, settings) as service,
     ):
         listening = listen(settings)

@@ -20,6 +20,8 @@ from steelyard.errors import RequestError, SteelyardError
 from steelyard.lifecycle.engine import MOST_WAITING, Engine
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.recording import Recorder, Retention
+from steelyard.lifecycle.tuning import Tuner
+from steelyard.lifecycle.vector_stores import Stores
 from steelyard.serve import calls
 from steelyard.serve.calls import Call, Reply
 from steelyard.serve.catalogue import Catalogue
@@ -37,7 +39,8 @@ CLIENT_GONE = 499  # what nginx logs for a client that left; nobody reads it
 class Settings:
     """How a server is run. `names` are the releases to serve; all when empty.
 
-    `bases` are base models served beside those of the releases, and `keys` ones that hold for this
+    `bases` are base models served beside those of the releases ("NAME=SOURCE" under another name),
+    and `keys` ones that hold for this
     run alone. `timeout_s` bounds a request in the engine.
     """
 
@@ -61,6 +64,8 @@ class Service:
     engine: Engine
     catalogue: Catalogue
     recorder: Recorder
+    tuner: Tuner
+    stores: Stores
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     keys: tuple[ApiKey, ...] = ()

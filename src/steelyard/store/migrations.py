@@ -109,6 +109,64 @@ CREATE TABLE drift (
     looked_at TEXT NOT NULL
 )""",
     ),
+    # What clients of the hosted API keep on a server. Their bytes and passages are elsewhere.
+    statements(
+        """
+CREATE TABLE file (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+)""",
+        """
+CREATE TABLE tuning_job (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL,
+    model TEXT NOT NULL UNIQUE,
+    asked TEXT NOT NULL,
+    result TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    ended_at TEXT
+)""",
+        # `mark` is '' or names what is told once, such as a step that is run again.
+        """
+CREATE TABLE tuning_event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    mark TEXT NOT NULL,
+    level TEXT NOT NULL,
+    message TEXT NOT NULL,
+    data TEXT NOT NULL,
+    created_at TEXT NOT NULL
+)""",
+        "CREATE UNIQUE INDEX tuning_event_once ON tuning_event (job, mark) WHERE mark != ''",
+        "CREATE INDEX tuning_event_job ON tuning_event (job, number)",
+        """
+CREATE TABLE vector_store (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    active_at TEXT NOT NULL
+)""",
+        """
+CREATE TABLE vector_store_file (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    store TEXT NOT NULL,
+    file TEXT NOT NULL,
+    batch TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    status TEXT NOT NULL,
+    error TEXT,
+    size_bytes INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    UNIQUE (store, file)
+)""",
+    ),
 )
 
 # Of the file of requests and feedback (store/traffic.py).

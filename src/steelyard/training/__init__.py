@@ -1,14 +1,16 @@
 """Learning weights, in a child process that may die at any moment."""
 
-from steelyard.training.job import Job, Progress, Trained, TrainingRow, held_out_rows
-from steelyard.training.run import is_whole, train_in_child
+from steelyard.training.job import BETA, Job, Progress, Trained, TrainingRow, held_out_rows
+from steelyard.training.run import is_whole, last_step, train_in_child
 
 __all__ = [
+    "BETA",
     "Job",
     "Progress",
     "Trained",
     "TrainingRow",
     "held_out_rows",
     "is_whole",
+    "last_step",
     "train_in_child",
 ]

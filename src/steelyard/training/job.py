@@ -18,6 +18,7 @@ CURVE_FILE = "learning_curve.json"
 
 HELD_OUT_SHARE = 0.1
 HELD_OUT_ROWS = (8, 64)  # fewer say nothing, more cost time. Source: ours
+BETA = 0.1  # of preferences. Source: Rafailov et al. 2023, arXiv:2305.18290, appendix B
 SMALLEST_SPLIT = 24  # with fewer rows every one is trained on, without early stopping
 
 
@@ -28,7 +29,8 @@ class TrainingRow:
     `stage` is the part of the training that learns from it. Documents and inputs are a target
     without a prompt. `taught_by` is the prompt after which the base itself, without what is being
     trained, is asked for its distribution over the target. `rejected` is the answer that the
-    target is preferred to.
+    target is preferred to. `held_out` says whether the row is learned from or only looked at; where
+    no row says so, the job draws some (`held_out_rows`).
     """
 
     prompt: Prompt
@@ -37,13 +39,15 @@ class TrainingRow:
     stage: Objective = "examples"
     taught_by: Prompt | None = None
     rejected: str | None = None
+    held_out: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """Everything that decides the weights; `key` names them before they exist.
 
-    `memory_gb` decides only how much is computed at once.
+    `memory_gb` decides only how much is computed at once. `beta` is how far preferences may pull
+    the model away from what it was: the smaller, the farther.
     """
 
     model: ModelSpec
@@ -52,10 +56,13 @@ class Job:
     seed: int
     rows: tuple[TrainingRow, ...]
     memory_gb: float = Limits().memory_gb
+    beta: float = BETA
 
     @property
     def key(self) -> str:
-        return digest([self.fingerprint, asdict(self.weights), self.seed, *map(_plain, self.rows)])
+        head = [self.fingerprint, asdict(self.weights), self.seed]
+        own = [] if self.beta == BETA else [{"beta": self.beta}]  # the names of jobs stay
+        return digest([*head, *own, *map(_plain, self.rows)])
 
     def stage_rows(self, stage: Objective) -> list[TrainingRow]:
         """The rows of one of the stages that `weights.learn` names."""
@@ -70,6 +77,7 @@ class Job:
             "weights": asdict(self.weights),
             "seed": self.seed,
             "memory_gb": self.memory_gb,
+            "beta": self.beta,
             "rows": [_plain(row) for row in self.rows],
         }
         (folder / JOB_FILE).write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
@@ -83,6 +91,7 @@ class Job:
             weights=_weights(plain["weights"]),
             seed=plain["seed"],
             memory_gb=plain["memory_gb"],
+            beta=plain.get("beta", BETA),
             rows=tuple(map(_row, plain["rows"])),
         )
 
@@ -108,10 +117,13 @@ class Trained:
 
 
 def held_out_rows(rows: Sequence[TrainingRow], seed: int) -> list[bool]:
-    """Which rows early stopping listens to: whole groups with a tenth of the rows, not trained on.
+    """Which rows early stopping listens to and nothing is learned from.
 
-    All False where too few can be spared, or the groups are too large.
+    Those that say so of themselves; where none says anything, whole groups with a tenth of the
+    rows. All False where too few can be spared, or the groups are too large.
     """
+    if any(row.held_out is not None for row in rows):
+        return [bool(row.held_out) for row in rows]
     if len(rows) < SMALLEST_SPLIT:
         return [False] * len(rows)
     low, high = HELD_OUT_ROWS
@@ -138,6 +150,7 @@ def _plain(row: TrainingRow) -> list[Json]:
     more = {
         "taught_by": None if row.taught_by is None else _turns(row.taught_by),
         "rejected": row.rejected,
+        "held_out": row.held_out,
     }
     rest = {name: value for name, value in more.items() if value is not None}
     stage = [] if row.stage == "examples" and not rest else [row.stage, rest]
@@ -156,6 +169,7 @@ def _row(plain: list[Json]) -> TrainingRow:
         stage,
         taught_by=None if taught_by is None else _prompt(taught_by),
         rejected=rest.get("rejected"),
+        held_out=rest.get("held_out"),
     )
 
 

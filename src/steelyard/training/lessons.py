@@ -140,7 +140,7 @@ def _preferences(
     kept, counts = _split(
         job, rows, backend, encode, lambda pair: max(len(pair.chosen), len(pair.rejected))
     )
-    return Lesson(Preferences(), *kept), counts
+    return Lesson(Preferences(job.beta), *kept), counts
 
 
 def _encoded(backend: TorchBackend, prompt: Prompt, target: str) -> Encoded:

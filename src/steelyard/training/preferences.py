@@ -20,9 +20,8 @@ from steelyard.models.attention import WholeRows, take
 from steelyard.models.decoder import Decoder
 from steelyard.training import batches
 from steelyard.training.batches import Encoded
+from steelyard.training.job import BETA
 from steelyard.training.target_loss import target_loss
-
-BETA = 0.1  # Source: Rafailov et al. 2023, appendix B
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,11 @@ class Pair:
         return len(self.chosen) + len(self.rejected)
 
 
+@dataclass(frozen=True, slots=True)
 class Preferences:
     """The loss above, in nats per pair."""
+
+    beta: float = BETA
 
     def count(self, _pair: Pair) -> int:
         return 1
@@ -56,7 +58,8 @@ class Preferences:
 
     def loss(self, decoder: Decoder, rows: Sequence[Pair]) -> Tensor:
         ratios = log_ratios(decoder, rows)
-        return pair_losses(ratios, ratios.new_tensor([pair.reference for pair in rows])).sum()
+        before = ratios.new_tensor([pair.reference for pair in rows])
+        return pair_losses(ratios, before, self.beta).sum()
 
     def held_out(self, decoder: Decoder, rows: Sequence[Pair]) -> dict[str, float]:
         """Beside the loss: `preference_accuracy`, the share of pairs whose chosen answer is the
@@ -65,7 +68,7 @@ class Preferences:
         now = self.ratios(decoder, rows)
         before = torch.tensor([pair.reference for pair in rows])
         return {
-            "held_out_loss": float(pair_losses(now, before).mean()),
+            "held_out_loss": float(pair_losses(now, before, self.beta).mean()),
             "preference_accuracy": float((now > 0).float().mean()),
             "reward_accuracy": float((now > before).float().mean()),
         }
@@ -90,9 +93,9 @@ class Preferences:
         return [replace(pair, reference=own) for pair, own in zip(rows, ratios, strict=True)]
 
 
-def pair_losses(ratios: Tensor, reference: Tensor) -> Tensor:
+def pair_losses(ratios: Tensor, reference: Tensor, beta: float = BETA) -> Tensor:
     """Equation 7, pair by pair, in nats, of what the model and its reference make of them."""
-    return -functional.logsigmoid(BETA * (ratios - reference))
+    return -functional.logsigmoid(beta * (ratios - reference))
 
 
 def log_ratios(decoder: Decoder, pairs: Sequence[Pair]) -> Tensor:

@@ -41,6 +41,7 @@ def train_in_child(
     log: Callable[[Progress], None] = lambda _: None,
     deadline: float | None = None,
     until: float = 1.0,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Trained:
     """Train `job` in a child process, continuing from whatever an earlier one left in `folder`.
 
@@ -48,18 +49,19 @@ def train_in_child(
     the best weights so far: a later call goes on, to the weights that one without a pause ends
     with. A training that was further already is not thrown back, but goes on to its end.
 
-    `deadline` is a `time.monotonic()` after which the child is stopped; its checkpoints stay.
+    `deadline` is a `time.monotonic()` after which the child is stopped, and so it is when it is
+    not `wanted` any more; its checkpoints stay.
 
     Raises:
-        TrainingError: the child ended without weights, or the deadline passed (TimeoutError is
-        its cause).
+        TrainingError: the child ended without weights, or was stopped (the cause of a deadline
+        that passed is a TimeoutError).
     """
     result = folder / RESULT_FOLDER
     if result.is_dir() and not is_whole(_curve(result)):
         shutil.rmtree(result)  # of a pause, perhaps another one
     if not result.is_dir():
         job.write(folder)
-        _run(folder, log, deadline, until)
+        _run(folder, log, deadline, until, wanted)
     return Trained(result, _curve(result), _spent(folder))
 
 
@@ -68,12 +70,22 @@ def is_whole(curve: Json) -> bool:
     return bool(curve["stopped"])
 
 
+def last_step(folder: Path) -> int | None:
+    """The step that the training left in a folder goes on from; None: from its beginning."""
+    steps = [int(one.name.removeprefix("step-")) for one in folder.glob("*/checkpoints/step-*")]
+    return max(steps, default=None)
+
+
 def _curve(result: Path) -> Json:
     return json.loads((result / CURVE_FILE).read_text(encoding="utf-8"))
 
 
 def _run(
-    folder: Path, log: Callable[[Progress], None], deadline: float | None, until: float
+    folder: Path,
+    log: Callable[[Progress], None],
+    deadline: float | None,
+    until: float,
+    wanted: Callable[[], bool],
 ) -> None:
     progress = folder / PROGRESS_FILE
     seen = progress.stat().st_size if progress.exists() else 0
@@ -98,6 +110,8 @@ def _run(
                 raise TrainingError(
                     "the time limit came before the training was done"
                 ) from TimeoutError()
+            if not wanted():
+                raise TrainingError("the training was stopped before it was done")
         _follow(progress, seen, log)
     finally:
         child.kill()

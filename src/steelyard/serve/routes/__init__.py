@@ -5,10 +5,17 @@ from steelyard.serve.routes import (
     completions,
     embeddings,
     feedback,
+    files,
+    fine_tuning,
     models,
     responses,
     status,
+    vector_stores,
 )
 
-FAMILIES = (chat, completions, responses, embeddings, models, feedback, status)
+FAMILIES = (
+    *(chat, completions, responses, embeddings, models),
+    *(files, fine_tuning, vector_stores),
+    *(feedback, status),
+)
 ROUTES = tuple(route for family in FAMILIES for route in family.router.routes)

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from steelyard.core import Json
+from steelyard.errors import RequestError
 from steelyard.lifecycle.releases import Served
-from steelyard.serve.catalogue import Embedding, Model
+from steelyard.serve.catalogue import Embedding, Model, Plain
 from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
 
@@ -32,6 +33,22 @@ async def show_model(request: Request) -> Response:
     return JSONResponse(_body(name, made, model))
 
 
+@router.delete("/v1/models/{name}")
+async def delete_model(request: Request) -> Response:
+    """Take away one that was fine-tuned here; its weights stay where they are kept."""
+    service, name = service_of(request), request.path_params["name"]
+    await service.catalogue.find(name)
+    known = service.catalogue.plain.get(name)
+    if known is None or known.spec is not None:
+        raise RequestError(
+            f"{name} was not fine-tuned here; expected a model whose name begins with ft:",
+            code="model_not_deletable",
+            param="model",
+        )
+    service.tuner.withdraw(name)
+    return JSONResponse({"id": name, "object": "model", "deleted": True})
+
+
 def _body(name: str, made: int, model: Model) -> dict[str, Json]:
     body: dict[str, Any] = {
         "id": name,
@@ -44,5 +61,7 @@ def _body(name: str, made: int, model: Model) -> dict[str, Json]:
         kept = {"release": release.id, "task": release.task, "recipe": release.recipe}
         body["steelyard"] = {"kind": "release", **kept, "stale": list(model.stale)}
     else:
-        body["steelyard"] = {"kind": "embedder" if isinstance(model, Embedding) else "base"}
+        is_tuned = isinstance(model, Plain) and model.spec is None
+        kind = "embedder" if isinstance(model, Embedding) else "tuned" if is_tuned else "base"
+        body["steelyard"] = {"kind": kind}
     return body
