@@ -182,6 +182,9 @@ def test_without_keys_only_this_machine_may_ask(serve):
     server = serve()
     found = server.get("/v1/models", host="evil.example")
     assert error_of(found) == (403, "host_not_allowed")
+    for page in ("https://evil.example", "null", "http://localhost.evil.example:80"):
+        assert error_of(server.get("/v1/models", f"Origin: {page}")) == (403, "host_not_allowed")
+    assert server.get("/v1/models", "Origin: http://localhost:3000")[0] == 200
 
 
 def test_with_keys_a_request_needs_one_that_is_right_and_not_revoked(home, serve, secret):

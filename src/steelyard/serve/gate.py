@@ -112,7 +112,10 @@ class Gate:
         if scope["path"] == "/health":
             return None
         if not self.service.needs_key:
-            _check_host(headers.get(b"host", b"").decode("latin-1"), self.service.settings.host)
+            bound = self.service.settings.host
+            _check_host(headers.get(b"host", b"").decode("latin-1"), bound)
+            if (origin := headers.get(b"origin")) is not None:
+                _check_host(origin.decode("latin-1").rpartition("://")[2], bound)
             return None
         given = headers.get(b"authorization", b"").decode("latin-1")
         return self._check_key(given, scope_of(scope["method"], scope["path"]))
@@ -182,7 +185,8 @@ def _check_path(raw: str) -> None:
 
 
 def _check_host(host: str, bound: str) -> None:
-    """Without keys only this machine may ask, and no web page under another name of it."""
+    """Without keys only this machine may ask: no web page under another name of it, nor, where a
+    browser says from where a request comes, one from elsewhere."""
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     if name.strip("[]") not in (*LOOPBACK, bound):
         raise RequestError(
