@@ -20,6 +20,7 @@ from steelyard.serve.gate import LOOPBACK
 from steelyard.serve.metrics import Labels
 from steelyard.serve.protocol import Protocol
 from steelyard.serve.service import Service, Settings
+from steelyard.serve.tracing import open_tracing
 from steelyard.store.traffic import Traffic
 
 CLOSE_SECONDS = 10.0  # for what is left when connections are drained
@@ -39,6 +40,7 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
     traffic = Traffic(home.traffic)
     recorder = Recorder(traffic, settings.retention)
     service = Service(settings, home, engine, catalogue, recorder)
+    service.tracing = open_tracing(settings.trace)
     gauges = service.metrics.gauges
     gauges["steelyard_waiting"] = ("Requests in the queue.", lambda: engine.num_waiting)
     gauges["steelyard_lost_records"] = ("Records not written.", lambda: recorder.lost)
@@ -49,6 +51,14 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
     gauges["steelyard_problems"] = (
         "Releases that could not be opened.",
         lambda: len(catalogue.problems),
+    )
+    gauges["steelyard_refresh_running"] = (
+        "1 while this server refreshes something.",
+        lambda: float(service.refresher.is_running),
+    )
+    service.metrics.labelled["steelyard_refresh_due_seconds"] = (
+        "Until the task file of each name has it refreshed.",
+        service.refresher.seconds_left,
     )
     service.metrics.labelled["steelyard_drift_p_value"] = (
         "Of each sign of drift, as it was last looked at.",
@@ -71,6 +81,8 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
         engine.close(CLOSE_SECONDS)
         recorder.close(CLOSE_SECONDS)
         traffic.close()
+        if service.tracing is not None:
+            service.tracing.close()
 
 
 def serve(
