@@ -37,7 +37,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model and a LoRA that no child had to learn, weighed and published."""
     folder = tmp_path_factory.mktemp("real")
     task = load_task(write_task(folder, model="default", rows=rows_of("label", 30, noise=0.0)))
-    task = replace(task, tolerance=1.0)  # random weights; the figures are printed
 
     def trained(job: Any, place: Path, **_: Any) -> Trained:
         return Trained(write_adapter(place, open_backend(job.model), seed=1), CURVE, 1.0)
@@ -46,8 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules[build.__module__], "train_in_child", trained)
         weigh(task, home=home, recipes=["few-shot", "lora"], exhaustive=True)
+    lax = replace(task, tolerance=0.9)  # random weights; the figures are printed
     for recipe in ("few-shot", "lora"):
-        publish(task, home=home, name=recipe, recipe=recipe, engine="llama.cpp")
+        publish(lax, home=home, name=recipe, recipe=recipe, engine="llama.cpp")
     return folder
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import doctest
 import importlib.util
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -12,6 +15,7 @@ import pytest
 
 from servers import Running
 from steelyard.cli.main import app
+from steelyard.core import Usage
 from steelyard.models.fake import FakeBackend
 from steelyard.serve import tracing
 from steelyard.serve.tracing import Tracing
@@ -149,6 +153,39 @@ def test_our_names_are_those_of_the_conventions():
     ours = {name for name in (*ours, *tracing.REQUESTED.values()) if name.startswith("gen_ai.")}
     assert len(ours) > 15
     assert ours <= theirs
+
+
+def test_spans_are_sent_to_where_the_environment_says(monkeypatch):
+    pytest.importorskip("opentelemetry.exporter", reason="the exporter (extra otel) is not there")
+    got: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{collector.server_port}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        made = tracing.open_tracing("counts")
+        assert made is not None
+        asked = SimpleNamespace(model="small", seed=0)
+        span = made.begin("/v1/chat/completions", asked, {}, "Oslo baker")
+        span.ended("chatcmpl-1", "small@1", Usage(7, 2, 3), [("the baker", "stop")])
+        made.close()
+    [(path, body)] = got
+    assert path == "/v1/traces"
+    assert b"chat small" in body
+    assert b"steelyard" in body
+    assert b"baker" not in body
+    assert tracing.open_tracing("none") is None
 
 
 def test_without_the_extra_it_is_named(home, monkeypatch):
