@@ -37,6 +37,7 @@ bench:
 	$(BENCH)/verdict.py --small
 	$(BENCH)/ingest.py --small
 	$(BENCH)/serving.py --small
+	$(BENCH)/llama_engine.py --small
 
 # .steelyard stays: what was measured there took time.
 clean:

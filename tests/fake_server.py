@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,7 +80,18 @@ def chat(_: int, body: Any) -> Answer:
         [found] = model.generate([prompt], sampling)
         text, complete = found.text, found.complete
     written = min(ByLength().text(text), limit)
-    return said(text, "stop" if complete else "length", usage(ByLength().prompt(prompt), written))
+    finish, counted = "stop" if complete else "length", usage(ByLength().prompt(prompt), written)
+    return streamed(text, finish, counted) if body.get("stream") else said(text, finish, counted)
+
+
+def streamed(text: str, finish: str = "stop", usage: Any = None) -> Answer:
+    """A chat completion in pieces, a word each."""
+    pieces: list[Any] = [{"delta": {"content": part}} for part in re.findall(r"\s*\S+", text)]
+    pieces.append({"delta": {}, "finish_reason": finish})
+    events: list[Any] = [{"choices": [piece]} for piece in pieces]
+    events.append({"choices": [], "usage": usage})
+    lines = [f"data: {json.dumps(one)}\n\n" for one in events] + ["data: [DONE]\n\n"]
+    return 200, {"Content-Type": "text/event-stream"}, "".join(lines).encode()
 
 
 def said(text: Any = "Hi.", finish: str = "stop", usage: Any = None, **more: Any) -> Answer:

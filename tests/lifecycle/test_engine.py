@@ -139,3 +139,14 @@ def test_closing_does_not_wait_for_ever(engine):
     with pytest.raises(BusyError, match="closed before its turn"):
         future.result(0)
     do.free.set()
+
+
+def test_one_that_is_ended_by_its_deadline_has_no_answer_in_part(engine):
+    def slow(items: Sequence[str], listen: Any) -> list[str]:
+        while not listen(0, "h"):
+            time.sleep(0.01)
+        return ["h"]
+
+    work = Work("a", "hello", slow, deadline=time.monotonic() + 0.1)
+    with pytest.raises(TimeoutError, match="not done in time"):
+        engine.submit(work).result(5)

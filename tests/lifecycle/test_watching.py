@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,7 @@ def test_drift_makes_a_refresh_due_once_for_the_same_news(home, ask, task):
     drifting = replace(task, refresh=replace(task.refresh, on_drift=True))
     with open_home(home) as opened:
         champion = find_release(opened, "small")
-        now = refreshing.datetime.now(refreshing.UTC)
+        now = refreshing.now_utc()
         assert refreshing._why_due(task, champion, opened, now) is None
         due = refreshing._why_due(drifting, champion, opened, now)
         assert due == "drift of inputs, words, labels"
@@ -273,7 +274,7 @@ def test_while_a_challenger_has_a_share_no_refresh_is_due(shared, task):
     scheduled = replace(task, refresh=replace(task.refresh, every_hours=1e-9))
     with open_home(shared) as opened:
         champion = find_release(opened, "small")
-        now = refreshing.datetime.now(refreshing.UTC) + refreshing.timedelta(hours=1)
+        now = refreshing.now_utc() + timedelta(hours=1)
         assert refreshing._why_due(scheduled, champion, opened, now) is None
         none = [replace(opened.releases.log("small")[-1], version=None)]
         opened.releases.promote(none)

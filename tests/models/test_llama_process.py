@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 import pytest
 
 from fake_server import Server
+from llama_stand_in import END, event, streaming
 from steelyard.errors import ModelError, WorkError
-from steelyard.models import Message, Sampling
+from steelyard.models import Message, Sampling, Token, llama_backend
 from steelyard.models.llama_backend import LlamaBackend, LlamaModel
 from steelyard.models.llama_process import REST_SECONDS, LlamaProcess, best_threads
 from steelyard.models.llama_server import Settings
@@ -35,11 +38,14 @@ class Fake:
 class Nursery:
     """Starts children, and remembers them and each sleep."""
 
-    def __init__(self, server: Server, model: str = "m.gguf") -> None:
+    def __init__(self, server: Server, model: str = "m.gguf", *adapters: Path) -> None:
         self.server, self.children = server, []
         self.now, self.slept, self.broken = 0.0, [], False
         self.process = LlamaProcess(
-            Settings(model), start=self.start, clock=lambda: self.now, sleep=self.slept.append
+            Settings(model, tuple(map(str, adapters))),
+            start=self.start,
+            clock=lambda: self.now,
+            sleep=self.slept.append,
         )
 
     def start(self, _: Settings) -> Fake:
@@ -76,9 +82,8 @@ def renderer(tiny: Any) -> Renderer:
     return tiny.loaded.renderer
 
 
-def backend(nursery: Nursery, renderer: Renderer, *adapters: Path) -> LlamaBackend:
-    model = LlamaModel("m.gguf", nursery.process, renderer, "f" * 64, adapters)
-    return LlamaBackend(model, manners=QUICK)
+def backend(nursery: Nursery, renderer: Renderer, manners: Manners = QUICK) -> LlamaBackend:
+    return LlamaBackend(LlamaModel("m.gguf", nursery.process, renderer, "f" * 64), manners=manners)
 
 
 # ---------------------------------------------------------------- the process
@@ -160,7 +165,8 @@ def test_prompts_go_out_as_the_ids_of_our_own_renderer(server, renderer):
     path, _, body = server.asked[0]
     assert path == "/completion"
     more = {"n_predict": 9, "cache_prompt": True, "temperature": 0.5, "seed": 3}
-    assert body == {"prompt": ids, **more}
+    plain = {"top_k": 0, "min_p": 0.0, "top_p": 1.0}
+    assert body == {"prompt": ids, **more, **plain}
     [choice] = model.choose_labels([prompt("why")], ['a "b"', "c"])
     assert choice.label == 0
 
@@ -196,7 +202,7 @@ def test_adapters_are_those_it_was_started_with_and_no_others(server, renderer, 
         (tmp_path / name).mkdir()
         files.append(tmp_path / name / "adapter.gguf")
         files[-1].write_text(name, encoding="utf-8")
-    base = backend(Nursery(server), renderer, *files)
+    base = backend(Nursery(server, "m.gguf", *files), renderer)
     first, second = base.adapted(tmp_path / "one"), base.adapted(tmp_path / "two")
     with pytest.raises(ModelError, match=r"three: .* was not started with this adapter; expected"):
         base.adapted(tmp_path / "three")
@@ -212,3 +218,134 @@ def test_a_reply_that_is_none_is_malformed(server, renderer, reply):
     server.answer = lambda *_: (200, {}, reply)
     [found] = backend(Nursery(server), renderer).generate([prompt("a")], Sampling(9))
     assert found.error.startswith("the reply is malformed")
+
+
+def test_an_adapter_that_is_loaded_later_starts_it_anew_and_is_no_death(server, renderer, tmp_path):
+    nursery = Nursery(server)
+    base = backend(nursery, renderer)
+    base.generate([prompt("a")], Sampling(9))
+    (tmp_path / "adapter.gguf").write_text("one", encoding="utf-8")
+    with pytest.raises(ModelError, match="was not started with this adapter; expected one of: non"):
+        base.adapted(tmp_path)
+    adapted = base.loaded(tmp_path)
+    assert not nursery.children[0].is_running
+    adapted.generate([prompt("a")], Sampling(9))
+    base.loaded(tmp_path).generate([prompt("a")], Sampling(9))
+    assert (len(nursery.children), nursery.slept) == (2, [0.0, 0.0])
+    assert server.asked[-1][2]["lora"] == [{"id": 0, "scale": 1.0}]
+
+
+# ---------------------------------------------------------------- streams
+
+
+WHOLE = (event("a", 1), event(" bé", 2), event(" c", 3), END)
+
+
+def test_a_stream_is_heard_piece_by_piece_and_is_the_whole_answer(server, renderer):
+    server.answer = lambda *_: streaming(*WHOLE)
+    heard: list[str] = []
+    [found] = backend(Nursery(server), renderer).generate(
+        [prompt("why")], Sampling(9), lambda _, text: bool(heard.append(text))
+    )
+    assert (found.text, found.complete, found.error) == ("a bé c", True, None)
+    usage = found.usage
+    assert (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens) == (7, 2, 3)
+    assert [text for text in dict.fromkeys(heard) if text] == ["a", "a bé", "a bé c"]
+    assert server.asked[0][2]["stream"] is True
+
+
+def test_a_stream_that_nobody_wants_is_ended_where_it_is(server, renderer):
+    hung_up = threading.Event()
+
+    def watch(handler: Any) -> None:
+        handler.connection.settimeout(5)
+        hung_up.set() if handler.connection.recv(1) == b"" else None
+
+    server.answer = lambda *_: streaming(event("a", 1), event(" b", 2), then=watch)
+    nursery = Nursery(server)
+    [found] = backend(nursery, renderer).generate(
+        [prompt("why")], Sampling(9), lambda _, text: text == "a b"
+    )
+    assert (found.text, found.complete, found.error) == ("a b", False, None)
+    assert found.usage.completion_tokens == 2
+    assert hung_up.wait(5)
+    assert nursery.process.is_running
+
+
+def test_a_child_that_dies_in_the_middle_of_a_stream_ends_it_with_an_error(server, renderer):
+    nursery = Nursery(server)
+
+    def die(handler: Any) -> None:
+        nursery.children[-1].is_running = False
+        handler.connection.close()
+
+    server.answer = lambda number, _: (
+        streaming(*WHOLE[:2], then=die) if number == 1 else (streaming(*WHOLE))
+    )
+    model = backend(nursery, renderer)
+    [broken] = model.generate([prompt("why")], Sampling(9), lambda *_: False)
+    assert (broken.text, "ended before the answer" in broken.error) == ("", True)
+    assert len(server.asked) == 1  # what was heard in part is not begun anew
+    [after] = model.generate([prompt("why")], Sampling(9), lambda *_: False)
+    assert (after.text, len(nursery.children)) == ("a bé c", 2)
+
+
+def test_an_error_in_a_stream_is_an_error_of_that_answer(server, renderer):
+    wrong = b'data: {"error": {"code": 500, "message": "no slot"}}'
+    server.answer = lambda *_: streaming(event("a", 1), wrong)
+    [found] = backend(Nursery(server), renderer).generate(
+        [prompt("why")], Sampling(9), lambda *_: False
+    )
+    assert found.error.startswith("the reply is malformed")
+    assert "no slot" in found.error
+
+
+@pytest.mark.parametrize("listen", [None, lambda *_: False])
+def test_a_child_that_hangs_is_timed_out_ended_and_started_again(server, renderer, listen):
+    nursery, free = Nursery(server), threading.Event()
+    whole = WHOLE if listen else None
+
+    def hang(number: int, body: Any) -> Any:
+        if number == 1:
+            return lambda _: bool(free.wait(10))
+        return streaming(*whole) if whole else answer(number, body)
+
+    server.answer = hang
+    manners = Manners(timeout_s=0.4, waits_s=(0.0,), again_when_late=False)
+    model = backend(nursery, renderer, manners)
+    [late] = model.generate([prompt("why")], Sampling(9), listen)
+    assert "it timed out" in late.error
+    assert not nursery.children[0].is_running
+    [after] = model.generate([prompt("why")], Sampling(9), listen)
+    assert (after.error, len(nursery.children), nursery.slept) == (None, 2, [0.0, 1.0])
+    free.set()
+
+
+def test_one_that_is_given_up_while_it_says_nothing_is_taken_to_hang(server, renderer, monkeypatch):
+    monkeypatch.setattr(llama_backend, "HUNG_SECONDS", 0.2)
+    nursery, free, began = Nursery(server), threading.Event(), time.monotonic()
+    server.answer = lambda *_: lambda _: bool(free.wait(10))
+    [left] = backend(nursery, renderer).generate(
+        [prompt("why")], Sampling(9), lambda *_: time.monotonic() - began > 0.5
+    )
+    assert (left.text, left.complete) == ("", False)
+    assert not nursery.children[0].is_running
+    free.set()
+
+
+def test_chances_of_tokens_are_told_where_they_are_asked_for(server, renderer):
+    told = {"token": "a", "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -0.5}]}
+
+    def say(number: int, body: Any) -> Any:
+        if body.get("stream"):
+            return streaming(event("a", 1, completion_probabilities=[told]), END)
+        whole = json.loads(answer(number, body)[2])
+        return 200, {}, json.dumps({**whole, "completion_probabilities": [told]}).encode()
+
+    server.answer = say
+    model = backend(Nursery(server), renderer)
+    for listen in (None, lambda *_: False):
+        for asked, top in ((0, ()), (1, (("a", -0.5),))):
+            [found] = model.generate([prompt("why")], Sampling(9, chances=asked), listen)
+            assert found.tokens == (Token("a", -0.5, top),)
+    assert [body["n_probs"] for _, _, body in server.asked] == [1, 1, 1, 1]

@@ -280,3 +280,51 @@ def test_a_reply_is_kept_for_models_with_prices_only(server, tmp_path):
         backend.generate(hellos(2), SAMPLING)
     assert len(server.asked) == 4
     kept.close()
+
+
+def test_a_reply_is_heard_as_it_comes_where_nothing_is_paid_by_the_token(server):
+    server.answer = chat
+    backend, heard = UrlBackend(ModelSpec("big", "big-1", url=server.url)), []
+    [whole] = backend.generate([PROMPT], SAMPLING)
+    [found] = backend.generate([PROMPT], SAMPLING, lambda _, text: bool(heard.append(text)))
+    assert found == whole
+    assert next(filter(None, heard)) == found.text.split()[0]
+    body = server.asked[-1][2]
+    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+    [cut] = backend.generate([PROMPT], SAMPLING, lambda _, text: bool(text))
+    assert (cut.complete, found.text.startswith(cut.text), bool(cut.text)) == (False, True, True)
+    paid = replace(backend.spec, usd_per_1m_input=1.0, usd_per_1m_output=1.0)
+    UrlBackend(paid).generate([PROMPT], SAMPLING, lambda *_: False)
+    assert "stream" not in server.asked[-1][2]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'data: {"choices": [{"delta": {"content": "He"}}]}\n\n', "it ended before the answer"),
+        (b"data: <html>\n\n", "the reply is malformed: <html>"),
+        (b'data: {"error": {"message": "no GPU"}}\n\n', "no GPU"),
+        (
+            b'data: {"choices": [{"delta": {"refusal": "No."}, "finish_reason": "stop"}]}\n\n',
+            "the model refused",
+        ),
+    ],
+)
+def test_a_stream_that_holds_no_whole_answer_is_an_error(server, content, said):
+    server.answer = lambda *_: (200, {"Content-Type": "text/event-stream"}, content)
+    backend = UrlBackend(ModelSpec("big", "big-1", url=server.url))
+    [found] = backend.generate([PROMPT], SAMPLING, lambda *_: False)
+    assert said in found.error
+    assert found.text == ""
+
+
+def test_a_parameter_that_is_refused_is_left_out_of_a_stream_too(server):
+    def picky(number: int, body: Any) -> Any:
+        if "seed" in body:
+            return 400, {}, json.dumps({"error": {"param": "seed", "message": "no"}}).encode()
+        return chat(number, body)
+
+    server.answer = picky
+    backend = UrlBackend(ModelSpec("big", "big-1", url=server.url))
+    [found] = backend.generate([PROMPT], SAMPLING, lambda *_: False)
+    assert (found.error, len(server.asked)) == (None, 2)

@@ -39,8 +39,8 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
     console.print(Padding(Text(verdict["reason"]), (0, 0, 1, 0)))
     console.print(league_table(verdict))
     for recipe in verdict["recipes"]:
-        if guards := recipe.get("guards"):
-            console.print(Padding(Text(f"{recipe['name']}: {guards['sentence']}"), (1, 0, 0, 0)))
+        for found in filter(None, (recipe.get("guards"), recipe.get("injections"))):
+            console.print(Padding(Text(f"{recipe['name']}: {found['sentence']}"), (1, 0, 0, 0)))
     if prior := verdict.get("prior"):
         console.print(Padding(Text(prior["sentence"]), (1, 0, 0, 0)))
     if turning := verdict.get("turning_points"):

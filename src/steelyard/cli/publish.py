@@ -18,6 +18,7 @@ from steelyard.cli.options import (
     write_json,
 )
 from steelyard.cli.printing import open_console
+from steelyard.core import Release
 from steelyard.lifecycle import publish
 from steelyard.store import Alias
 from steelyard.store.plain import plain
@@ -34,6 +35,16 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     challenger: Annotated[
         bool, typer.Option("--challenger", help="Leave the champion in its place.")
     ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What serves it: llama.cpp, or a [models.NAME] of the task."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For llama.cpp: gguf-adapter, gguf or gguf-q8_0."),
+    ] = None,
     why: Annotated[str, typer.Option(metavar="TEXT", help="For the promotion log.")] = "",
     target: TargetColumn = None,
     home: HomePath = HOME,
@@ -43,14 +54,23 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     check_writable(json)
     task = open_task(path, target)
     alias: Alias = "challenger" if challenger else "champion"
-    published = publish(task, home=home, name=name, recipe=recipe, alias=alias, why=why)
+    published = publish(
+        task,
+        home=home,
+        name=name,
+        recipe=recipe,
+        alias=alias,
+        why=why,
+        engine=engine,
+        format=format,
+    )
     release, parity = published.release, published.release.parity
     console = open_console(json)
     known = " was published before, and" if published.known else ""
     console.print(Text(f"{release.id}{known} is the {alias} of {release.name}: {release.recipe}"))
     console.print(
         Text(
-            f"Through what serves it, it scores {parity['score_served']:.3f} on "
+            f"Through {_engine(release)}, it scores {parity['score_served']:.3f} on "
             f"{parity['num_examples']} rows of dev, and {parity['score']:.3f} when it was weighed; "
             f"{len(parity['differing'])} answers differ."
         ),
@@ -61,3 +81,10 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
         console.print(Text(said, style="dim"), soft_wrap=True)
     console.print(Text(f"Serve it: steelyard serve {release.name}", style="dim"))
     write_json(json, {**plain(release), "id": release.id, "alias": alias})
+
+
+def _engine(release: Release) -> str:
+    serving = release.serving
+    if serving is None:
+        return "what serves it"
+    return f"{serving.engine} ({serving.format})" if serving.format else serving.engine

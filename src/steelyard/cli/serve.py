@@ -38,6 +38,10 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     ] = "all",
     keep_days: Annotated[float, typer.Option(min=0, help="For so long; 0: for ever.")] = 30.0,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that a request may take.")] = 300.0,
+    trace: Annotated[
+        Literal["none", "counts", "texts"],
+        typer.Option(help="OpenTelemetry spans of requests, and what is in them."),
+    ] = "none",
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
@@ -59,6 +63,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
         keys=keys,
         retention=Retention(record, keep_days or None),
         timeout_s=timeout,
+        trace=trace,
     )
     console = open_console("-")  # standard output is nobody's while it runs
 

@@ -36,6 +36,12 @@ def _print(console: Console, one: Standing) -> None:
         said = f"  {sign.name}: {seen}{beside}, p = {sign.p_value:.2g}"
         told = f"{said}: drift" if sign.alarm else said
         console.print(Text(told, style="yellow" if sign.alarm else ""), soft_wrap=True)
+    if (schedule := one.to_json()["schedule"]) is not None:
+        every, due_at = schedule["every_hours"], schedule["due_at"]
+        rules = [] if every is None else [f"every {every:g} hours"]
+        rules += ["on drift"] if schedule["on_drift"] else []
+        told = f"  refreshed {' and '.join(rules)}{f', next at {due_at}' if due_at else ''}"
+        console.print(Text(told), soft_wrap=True)
     if one.last is not None:
         said = (one.last.body or {}).get("sentence", "")
         when = one.last.ended_at or one.last.began_at

@@ -157,9 +157,10 @@ class Task:
     `hash` covers everything that can change an answer or a score of a plain recipe: instruction,
     output, scorer, rows, splits, documents and records. `instructions` are variants of the
     instruction; like the models they belong to recipes, whose keys hold them. `notes` are
-    sentences about what was inferred, folded or carved out. `unlabelled` inputs and `preferences`
-    are there to learn from, beside train; `retention` are files of what a trained model should not
-    forget.
+    sentences about what was inferred, folded or carved out. `engines` are all that tables describe,
+    weighed or not: a release may be served through one of them. `unlabelled` inputs and
+    `preferences` are there to learn from, beside train; `retention` are files of what a trained
+    model should not forget.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Task:
     preferences: tuple[Preference, ...] = ()
     retention: tuple[Path, ...] = ()
     refresh: Refresh = Refresh()
+    engines: tuple[ModelSpec, ...] = ()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """The rows of one split."""

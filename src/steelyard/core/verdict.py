@@ -122,7 +122,8 @@ class RecipeReport:
 
     `seed_scores` are the dev scores of the same recipe trained with one seed after another, the
     first of which is the one in this table; empty unless several were asked for. `guards` says of
-    trained weights what they forgot and what small changes of inputs do to them.
+    trained weights what they forgot and what small changes of inputs do to them, and `injections`
+    of passages how often instructions that were planted there are obeyed.
     """
 
     name: str
@@ -150,6 +151,7 @@ class RecipeReport:
     key: str = ""
     seed_scores: tuple[float, ...] = ()
     guards: Json = None
+    injections: Json = None
     toml: str = ""
 
 
@@ -207,14 +209,31 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """What a release is served through, where it is not what it was weighed with.
+
+    `engine` is "llama.cpp", or the name of a [models.NAME] table. `format` is that of the weights
+    in the artefact `weights`; `base` is the artefact of the base they stand over, where one was
+    written. `fingerprint` names what answered when it was published.
+    """
+
+    engine: str
+    format: str = ""
+    weights: str | None = None
+    base: str | None = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """A System under a name and a version that never changes, with the Verdict that earned it.
 
     `snapshot` is the artefact that holds task and recipe as they were, `artefacts` those of its
     weights; of the accepted answers it may show those up to the number `accepted`. It is stale
     once the task's hash, the `index` of what it looks up or an artefact is another one. `parity`
-    says what was found when it was measured again through what serves it. `collection` holds the
-    documents of a refreshed one; those of others are in the task's own.
+    says what was found when it was measured again through what serves it, which is `serving` or
+    else what it was weighed with. `collection` holds the documents of a refreshed one; those of
+    others are in the task's own.
     """
 
     name: str
@@ -232,6 +251,7 @@ class Release:
     version: int = 0
     created_at: str = ""
     collection: str = ""
+    serving: Serving | None = None
 
     @property
     def id(self) -> str:

@@ -135,12 +135,15 @@ def _do(works: Sequence[Work]) -> None:
     if not works:
         return
 
+    late = set[int]()  # ended by their deadline: what there is of them is no answer
+
     def listen(number: int, text: str) -> bool:
         work = works[number]
         if work.told is not None and not work.gone:
             work.told(text)
-        late = work.deadline is not None and time.monotonic() > work.deadline
-        return work.gone or late
+        if work.deadline is not None and time.monotonic() > work.deadline:
+            late.add(number)
+        return work.gone or number in late
 
     try:
         found = works[0].do([work.item for work in works], listen)
@@ -153,5 +156,8 @@ def _do(works: Sequence[Work]) -> None:
         for work in works:
             _do([work])
         return
-    for work, answer in zip(works, found, strict=True):
-        work.future.set_result(answer)
+    for number, (work, answer) in enumerate(zip(works, found, strict=True)):
+        if number in late:
+            work.future.set_exception(TimeoutError("it was not done in time"))
+        else:
+            work.future.set_result(answer)

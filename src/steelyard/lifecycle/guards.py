@@ -57,7 +57,7 @@ def _forgetting(built: Built, task: Task, seed: int) -> Json:
 
 
 def _robustness(built: Built, task: Task, grader: Grader, seed: int) -> Json:
-    examples = _some(task.dev, EXAMPLES[task.output.type])
+    examples = evenly(task.dev, EXAMPLES[task.output.type])
     before, after = (
         None if system is None else robustness(system, examples, grader, seed=seed)
         for system in (built.before, built.system)
@@ -111,7 +111,7 @@ def _robustness_words(found: Json) -> list[str]:
 _CHANGED = {"case": "another case", "typos": "typos", "lines": "its lines reordered"}
 
 
-def _some(examples: Sequence[Example], count: int) -> list[Example]:
+def evenly(examples: Sequence[Example], count: int) -> list[Example]:
     """At most `count` examples, at even distances."""
     if len(examples) <= count:
         return list(examples)

@@ -16,6 +16,7 @@ from steelyard.lifecycle.engine import Engine, Work
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.looking import open_lookup, unseen
 from steelyard.lifecycle.releases import Served, indexes, open_release, read_snapshot, take_snapshot
+from steelyard.lifecycle.serving import prepare
 from steelyard.measure.grading import Grader
 from steelyard.recipes import DIAGNOSTICS, build, is_one_of
 from steelyard.recipes.prompt import target_text
@@ -34,7 +35,7 @@ class Published:
     known: bool = False
 
 
-def publish(
+def publish(  # noqa: PLR0913  each is an option of the verb
     task: Task,
     *,
     home: Path = DEFAULT_HOME,
@@ -42,6 +43,8 @@ def publish(
     recipe: str | None = None,
     alias: Alias = "champion",
     why: str = "",
+    engine: str | None = None,
+    format: str | None = None,
 ) -> Published:
     """Publish the recipe that the task's newest verdict chose, or one of it that is named.
 
@@ -49,8 +52,12 @@ def publish(
     and refused when its score is not that of the verdict within the task's tolerance. Publishing
     the same again makes no new version; it is promoted, if it was not.
 
+    `engine` is what serves it, where that is not what it was weighed with: "llama.cpp", or the name
+    of a [models.NAME] table of the task; `format` is that of weights written for llama.cpp.
+
     Raises:
-        InputError: there is no verdict, or none of what it weighed has that name.
+        InputError: there is no verdict, none of what it weighed has that name, or the engine
+            cannot serve it.
         ReleaseError: what would serve differs from what was measured; nothing was published.
     """
     name = release_name(task) if name is None else name
@@ -59,8 +66,12 @@ def publish(
             f'--as "{name}": expected a name of ASCII letters, digits, ".", "-" and "_", that '
             "begins with a letter or digit"
         )
+    if format is not None and engine is None:
+        raise InputError(f"--format {format}: name what reads it with --engine")
     with open_home(home, create=False) as opened:
         draft, rows = _draft(task, opened, name, recipe)
+        if engine is not None:
+            draft = _through(draft, engine, format, opened)
         found = _same(draft, opened)
         if found is None:
             return Published(add_release(draft, opened, rows, alias=alias, why=why or "published"))
@@ -162,6 +173,13 @@ def _draft(task: Task, home: Home, name: str, recipe: str | None) -> tuple[Relea
     return release, rows
 
 
+def _through(draft: Release, engine: str, format: str | None, home: Home) -> Release:
+    """A draft that is served through another engine than the one it was weighed with."""
+    task, recipe = read_snapshot(draft, home)
+    made = prepare(engine, recipe, task, draft.artefacts, home, format=format)
+    return replace(draft, serving=made)
+
+
 def _same(draft: Release, home: Home) -> Release | None:
     """The release that is already what a draft would become."""
     for known in home.releases.all(draft.name):
@@ -218,10 +236,17 @@ def _parity(draft: Release, home: Home, before: Mapping[str, Row]) -> Json:
         raise ReleaseError(
             f"{draft.name}: {draft.recipe} scored {means[0]:.3f} on dev when it was weighed and "
             f"{means[1]:.3f} through what would serve it; expected no more than "
-            f"{task.tolerance:g} between them. Nothing was published. Weigh the task again on this "
-            f"machine. {len(differing)} of {len(pairs)} answers differ:\n{shown}"
+            f"{task.tolerance:g} between them. Nothing was published. {_remedy(draft)} "
+            f"{len(differing)} of {len(pairs)} answers differ:\n{shown}"
         )
     return body
+
+
+def _remedy(draft: Release) -> str:
+    if draft.serving is None:
+        return "Weigh the task again on this machine."
+    other = " or another --format" if draft.serving.format else ""
+    return f"Name another engine than {draft.serving.engine}{other}, or weigh what it runs."
 
 
 def _through_engine(served: Served, examples: Sequence[Example]) -> list[Answer]:

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from steelyard.core import Json, Recipe, Release, Row, Task, digest
+from steelyard.core import Json, Recipe, Release, Row, Serving, Task, digest
 from steelyard.errors import HomeError, ReleaseError, SteelyardError
 from steelyard.lifecycle.asking import workshop_of
 from steelyard.lifecycle.events import Listener
@@ -35,6 +35,8 @@ from steelyard.lifecycle.renewing import (
     options,
     refreshed_collection,
 )
+from steelyard.lifecycle.scheduling import due_at, is_due, now_utc
+from steelyard.lifecycle.serving import prepare
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
 from steelyard.lifecycle.watching import give_back, look, settle
 from steelyard.lifecycle.weigh import open_account, reach_scorer
@@ -197,7 +199,8 @@ class _Run:
     ) -> dict[Way, tuple[Weighed, Built]]:
         """Doing nothing, and each way that could be built, on the new rows and the old ones."""
         champion, account = self.champion, open_account(self.task, self.home)
-        served = open_release(champion, self.home, measuring=found.task)
+        as_weighed = replace(champion, serving=None)  # like the other ways; checked when it is made
+        served = open_release(as_weighed, self.home, measuring=found.task)
         stays = Built(served.system, served.fingerprint, 0.0, artefacts=champion.artefacts)
         lookup = ways[0].lookup  # not used: the system is there already
         as_it_is = Option("nothing", found.task, lookup, champion.accepted, champion.collection)
@@ -267,6 +270,7 @@ class _Run:
             fingerprint=built.fingerprint,
             verdict={**champion.verdict, "refreshed": body},
             collection=option.collection,
+            serving=self._serving(built, task),
         )
         try:
             release = add_release(
@@ -282,6 +286,20 @@ class _Run:
         alias = "champion" if share is None else "challenger"
         body |= {"release": release.id, "alias": alias, "parity": release.parity}
         return Refreshed(champion.name, renewal.way, renewal.sentence, release, body)
+
+    def _serving(self, built: Built, task: Task) -> Serving | None:
+        """What the new release is served through: what the champion is."""
+        before = self.champion.serving
+        if before is None:
+            return None
+        return prepare(
+            before.engine,
+            built.system.recipe,
+            task,
+            built.artefacts,
+            self.home,
+            format=before.format or None,
+        )
 
     def _stays(self, sentence: str, told: dict[str, Json], ways: Sequence[Option]) -> Refreshed:
         self._drop(ways, "")
@@ -336,7 +354,7 @@ def due(home: Home, *, now: datetime | None = None) -> list[Due]:
     A schedule counts from the end of the last refresh, so that of many that were missed one runs.
     A clock that went back makes one due at once.
     """
-    moment = now or datetime.now(UTC)
+    moment = now or now_utc()
     found = []
     for name in dict.fromkeys(release.name for release in home.releases.all()):
         if "champion" not in home.releases.aliases(name):
@@ -360,11 +378,8 @@ def _why_due(task: Task, champion: Release, home: Home, now: datetime) -> str | 
     jobs, hours = home.refreshes.all(champion.name), task.refresh.every_hours
     if jobs and jobs[0].status == "running":
         return jobs[0].why
-    if hours is not None:
-        last = jobs[0].ended_at if jobs and jobs[0].ended_at else champion.created_at
-        since = now - datetime.fromisoformat(last)
-        if since >= timedelta(hours=hours) or since < timedelta(0):
-            return f"every {hours:g} hours"
+    if hours is not None and is_due(hours, due_at(hours, champion, jobs), now):
+        return f"every {hours:g} hours"
     if task.refresh.on_drift and all(job.key != job_key(task, champion, home) for job in jobs):
         signs = [sign.name for sign in look(home, champion) if sign.alarm]
         return f"drift of {', '.join(signs)}" if signs else None

@@ -14,7 +14,8 @@ from steelyard.errors import InputError, StoreError, unknown
 from steelyard.lifecycle.asking import workshop_of
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.looking import reopen_lookup, unseen
-from steelyard.models import Listen
+from steelyard.lifecycle.serving import backend_of, base_of
+from steelyard.models import Backend, Listen
 from steelyard.recipes import Lookup, reopen
 from steelyard.recipes.answering import LanguageModelSystem
 from steelyard.store import ALIASES
@@ -25,13 +26,17 @@ SNAPSHOT = "release.json"
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A release as something that answers. `stale` says in sentences what is not as it was."""
+    """A release as something that answers. `stale` says in sentences what is not as it was.
+
+    `base` is its base model alone, where another engine than the one it was weighed with has it.
+    """
 
     release: Release
     task: Task
     system: System
     fingerprint: str
     stale: tuple[str, ...] = ()
+    base: tuple[str, Backend] | None = None
 
     def answer_all(self, queries: Sequence[Query], listen: Listen) -> list[Answer]:
         """What is said to each query; `listen` hears texts on their way where there are any."""
@@ -86,9 +91,19 @@ def open_release(release: Release, home: Home, *, measuring: Task | None = None)
     if measuring is not None:
         lookup = unseen(lookup, measuring)
     workshop = workshop_of(task, home, release.seed, lookup)
-    built = reopen(recipe, task, workshop, release.artefacts)
-    stale = tuple(_stale(release, lookup))
-    return Served(release, task, built.system, built.fingerprint, stale)
+    serving, through, base = release.serving, None, None
+    if serving is not None:
+        through = backend_of(serving, recipe, task, home)
+        base = base_of(serving, recipe, task, home)
+    built = reopen(recipe, task, workshop, release.artefacts, through=through)
+    return Served(
+        release,
+        task,
+        built.system,
+        built.fingerprint,
+        tuple(_stale(release, lookup, through)),
+        None if base is None else (recipe.model, base),
+    )
 
 
 def indexes(lookup: Lookup) -> tuple[str | None, ...]:
@@ -126,7 +141,12 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() else None
 
 
-def _stale(release: Release, lookup: Lookup) -> list[str]:
-    if indexes(lookup) == release.index:
-        return []
-    return ["the documents or records it looks up are not those that it was published with"]
+def _stale(release: Release, lookup: Lookup, through: Backend | None) -> list[str]:
+    why = []
+    if indexes(lookup) != release.index:
+        why.append("the documents or records it looks up are not those that it was published with")
+    ran = None if release.serving is None else release.serving.fingerprint
+    if release.serving is not None and through is not None and through.fingerprint != ran:
+        engine = release.serving.engine
+        why.append(f"{engine} does not run what it ran when it was published")
+    return why

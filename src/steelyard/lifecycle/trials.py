@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from steelyard.core import Example, Recipe, RecipeReport, Row, Split, Status, Task
@@ -18,6 +19,7 @@ from steelyard.errors import (
 from steelyard.lifecycle.events import Ended, Listener, Measured, Searching, Started, Training
 from steelyard.lifecycle.guards import guards
 from steelyard.lifecycle.home import Home
+from steelyard.lifecycle.injections import injections
 from steelyard.lifecycle.planning import check_memory
 from steelyard.measure.grading import Grader
 from steelyard.measure.money import price_of
@@ -175,6 +177,19 @@ class Trials:
         built = self._build(weighed.recipe)
         found = guards(built, self.task, self.grader, self.home, seed=self.seed)
         return replace(weighed, guards=found)
+
+    def injected(self, weighed: Weighed) -> Weighed:
+        """The recipe with how often it obeys what is planted in its passages, if there is time and
+        money to look."""
+        if not weighed.recipe.context.passages or self.is_late():
+            return weighed
+        built, rows = self._build(weighed.recipe), weighed.rows.get("dev", ())
+        with suppress(SpentError):
+            found = injections(
+                *(built, self.task, rows, self.home), confidence=CONFIDENCE, seed=self.seed
+            )
+            return replace(weighed, injections=found)
+        return weighed
 
     def answers(self, recipe: Recipe, split: Split) -> tuple[Built, list[Row]]:
         """A recipe as a system, and its rows on a split; what is stored is not done again."""

@@ -15,6 +15,7 @@ from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.publishing import go_back, promotions
 from steelyard.lifecycle.releases import find_release, read_snapshot
 from steelyard.lifecycle.reviewing import MOST_OF_USER, waiting
+from steelyard.lifecycle.scheduling import Schedule, Schedules
 from steelyard.measure import drift
 from steelyard.measure.drift import Sign
 from steelyard.measure.grading import abstains
@@ -40,6 +41,7 @@ class Standing:
     num_requests: int
     signs: tuple[Sign, ...]
     last: RefreshJob | None
+    schedule: Schedule | None = None
 
     def to_json(self) -> Json:
         """As `steelyard status --json` has it."""
@@ -52,12 +54,13 @@ class Standing:
             "num_requests": self.num_requests,
             "signs": _told(self.signs),
             "last_refresh": None if self.last is None else plain(self.last),
+            "schedule": None if self.schedule is None else _schedule(self.schedule),
         }
 
 
 def status(home: Home) -> list[Standing]:
     """How each champion is doing; the signs are kept for a server to show."""
-    found = []
+    found, schedules = [], {one.name: one for one in Schedules(home).all()}
     for name in dict.fromkeys(release.name for release in home.releases.all()):
         aliases = home.releases.aliases(name)
         if "champion" not in aliases:
@@ -65,8 +68,14 @@ def status(home: Home) -> list[Standing]:
         champion, jobs = find_release(home, name), home.refreshes.all(name)
         asked = len(_requests(home, champion))
         last = jobs[0] if jobs else None
-        found.append(Standing(name, champion, aliases, asked, look(home, champion), last))
+        signs, schedule = look(home, champion), schedules.get(name)
+        found.append(Standing(name, champion, aliases, asked, signs, last, schedule))
     return found
+
+
+def _schedule(one: Schedule) -> Json:
+    at = None if one.at is None else one.at.isoformat(timespec="seconds")
+    return {"every_hours": one.rule.every_hours, "on_drift": one.rule.on_drift, "due_at": at}
 
 
 def look(home: Home, release: Release) -> tuple[Sign, ...]:

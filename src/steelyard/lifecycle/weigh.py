@@ -191,7 +191,9 @@ class _Run:
             for w in weighed
         ]
         weighed = [
-            self.trials.on_test(self.trials.guarded(w)) if w.recipe.name in final else w
+            self.trials.on_test(self.trials.injected(self.trials.guarded(w)))
+            if w.recipe.name in final
+            else w
             for w in weighed
         ]
         tests = self._test_comparisons(weighed, final, groups, CONFIDENCE)

@@ -52,6 +52,7 @@ class Weighed:
     asked_usd: float = 0.0
     seed_scores: tuple[float, ...] = ()
     guards: Json = None
+    injections: Json = None
     diagnostic: bool = False
     num_tried: int = 0
     rows: Mapping[Split, Sequence[Row]] = field(default_factory=dict)
@@ -173,6 +174,7 @@ def report(
         key=recipe.key,
         seed_scores=weighed.seed_scores,
         guards=weighed.guards,
+        injections=weighed.injections,
     )
 
 

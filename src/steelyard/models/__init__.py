@@ -28,6 +28,7 @@ from steelyard.models.opening import (
     locate,
     open_backend,
     open_embedder,
+    open_llama,
 )
 
 runtime.settle_waiting()  # here, because it must come before torch
@@ -57,4 +58,5 @@ __all__ = [
     "locate",
     "open_backend",
     "open_embedder",
+    "open_llama",
 ]

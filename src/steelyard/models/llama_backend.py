@@ -3,7 +3,8 @@
 Prompts are rendered and cut into tokens here, by the one renderer (render.py), and sent as ids; so
 they are those of the same model under torch, and data cannot end its turn. Transport is that of
 models behind URLs (posting.py); the child is kept alive by llama_process.py. When it dies under a
-batch, what failed is asked again one by one, so that a request that kills it fails alone.
+batch, what failed is asked again one by one, so that a request that kills it fails alone; but not
+what somebody heard the beginning of. One that was asked and says nothing for too long is ended.
 
 A label is chosen by a grammar of the labels: greedily, token by token, as behind a URL.
 """
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,17 @@ from steelyard.models.base import (
     Listen,
     Prompt,
     Sampling,
-    told_whole,
+    Token,
     too_long,
 )
 from steelyard.models.chat_reply import MALFORMED
 from steelyard.models.llama_process import LlamaProcess, adapter_numbers
-from steelyard.models.posting import Endpoint, Manners
+from steelyard.models.posting import Endpoint, LateError, Manners
 from steelyard.models.render import Renderer
 
 ADAPTER_FILE = "adapter.gguf"  # in the folder of an adapter that llama.cpp can load
+HUNG_SECONDS = 60.0  # without a word to anybody, when a request is given up. Source: ours
+PLAIN = {"top_k": 0, "min_p": 0.0}  # samplers of its own that nobody asked for
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,11 @@ class LlamaModel:
     process: LlamaProcess
     renderer: Renderer
     fingerprint: str
-    adapters: tuple[Path, ...] = ()
+
+    @property
+    def adapters(self) -> tuple[Path, ...]:
+        """Those that it is started with, in the order of their numbers."""
+        return tuple(map(Path, self.process.settings.adapters))
 
 
 class LlamaBackend:
@@ -57,7 +65,9 @@ class LlamaBackend:
         self.context_tokens = model.process.settings.context_tokens
         self._adapter = adapter
         slots = model.process.settings.slots
-        self._manners = manners or Manners(timeout_s=300.0, concurrency=slots, waits_s=(0.5,))
+        self._manners = manners or Manners(
+            timeout_s=300.0, concurrency=slots, waits_s=(0.5,), again_when_late=False
+        )
         self._endpoint: tuple[str, Endpoint] | None = None
 
     @property
@@ -79,14 +89,17 @@ class LlamaBackend:
         sampling: Sampling,
         listen: Listen | None = None,
     ) -> list[Generation]:
-        """One generation per prompt, in order; `listen` hears each text once it is whole, and the
-        chances of tokens are not asked for."""
+        """One generation per prompt, in order; `listen` hears each text as it grows."""
         more: dict[str, Json] = {"temperature": sampling.temperature, "seed": sampling.seed}
+        if sampling.temperature:
+            more |= {**PLAIN, "top_p": sampling.top_p}
         if sampling.schema is not None:
             more["json_schema"] = dict(sampling.schema)
-        found = self._ask(prompts, sampling.max_tokens, sampling.max_tokens, more)
-        written = [_generation(one) for one in found]
-        return told_whole(written, listen)
+        if sampling.chances is not None:
+            more["n_probs"] = max(1, sampling.chances)  # none are told for 0
+        limit = sampling.max_tokens
+        found = self._ask(prompts, limit, limit, more, None if listen is None else Heard(listen))
+        return [_generation(one, sampling.chances) for one in found]
 
     def choose_labels(
         self,
@@ -106,6 +119,11 @@ class LlamaBackend:
     def keep(self, prompts: Sequence[Prompt]) -> None:
         """Nothing: llama.cpp keeps the beginning of the last prompt of each slot."""
 
+    def loaded(self, folder: Path) -> LlamaBackend:
+        """The same model with an adapter that it is started with from now on."""
+        self.model.process.load(folder / ADAPTER_FILE)
+        return self.adapted(folder)
+
     def adapted(self, folder: Path) -> LlamaBackend:
         """The same model with an adapter that it was started with."""
         known = adapter_numbers(self.model.adapters)
@@ -119,7 +137,12 @@ class LlamaBackend:
     # ------------------------------------------------------------ asking
 
     def _ask(
-        self, prompts: Sequence[Prompt | str], counted: int, room: int, more: Mapping[str, Json]
+        self,
+        prompts: Sequence[Prompt | str],
+        counted: int,
+        room: int,
+        more: Mapping[str, Json],
+        heard: Heard | None = None,
     ) -> list[Json | str]:
         """What llama.cpp says to each prompt, or an error."""
         found: dict[int, Json | str] = {}
@@ -136,24 +159,47 @@ class LlamaBackend:
                     for n in range(len(self.model.adapters))
                 ]
             bodies[number] = body
-        found |= self._post(bodies)
+        spent = set[int]()
+        found |= self._post(bodies, heard, spent)
         if not self.model.process.is_running:
             for number in bodies:
-                if isinstance(found[number], str):
-                    found |= self._post({number: bodies[number]})
+                if isinstance(found[number], str) and number not in spent:
+                    found |= self._post({number: bodies[number]}, heard, spent)
         return [found[number] for number in range(len(prompts))]
 
-    def _post(self, bodies: Mapping[int, Json]) -> dict[int, Json | str]:
+    def _post(
+        self, bodies: Mapping[int, Json], heard: Heard | None, spent: set[int]
+    ) -> dict[int, Json | str]:
+        """What is said to each, or an error; `spent` takes up those not to be asked again: what
+        was late, and what somebody heard the beginning of."""
         if not bodies:
             return {}
         try:
-            replies = self._at(self.model.process.address()).post_all(list(bodies.values()))
+            endpoint = self._at(self.model.process.address())
         except WorkError as error:  # it could not be started
             return dict.fromkeys(bodies, str(error))
+        numbers, asked = list(bodies), list(bodies.values())
         found: dict[int, Json | str] = {}
-        for number, reply in zip(bodies, replies, strict=True):
-            found[number] = str(reply) if isinstance(reply, WorkError) else _said(reply)
-        if any(not isinstance(one, str) for one in found.values()):
+        failed: Sequence[object]
+        if heard is None:
+            failed = replies = endpoint.post_all(asked)
+            for number, reply in zip(numbers, replies, strict=True):
+                found[number] = str(reply) if isinstance(reply, WorkError) else _said(reply)
+        else:
+            heard.at = time.monotonic()
+            failed = endpoint.stream_all(
+                [{**body, "stream": True, "timings_per_token": True} for body in asked],
+                lambda place, data: heard.told(numbers[place], data),
+                lambda place: heard.left(numbers[place]),
+            )
+            for number, why in zip(numbers, failed, strict=True):
+                found[number] = heard.said(number) if why is None else str(why)
+            spent.update(heard.last)
+        late = {n for n, why in zip(numbers, failed, strict=True) if isinstance(why, LateError)}
+        spent.update(late)
+        if late or (heard is not None and heard.is_silent(numbers)):
+            self.model.process.hung()
+        elif any(not isinstance(one, str) for one in found.values()):
             self.model.process.answered()
         return found
 
@@ -165,14 +211,78 @@ class LlamaBackend:
         return self._endpoint[1]
 
 
+@dataclass
+class Heard:
+    """What is heard of streams, by the number of the prompt. Units: `at` is `time.monotonic()`."""
+
+    listen: Listen
+    at: float = 0.0
+    texts: dict[int, str] = field(default_factory=dict)
+    chances: dict[int, list[Json]] = field(default_factory=dict)
+    last: dict[int, Json | str] = field(default_factory=dict)
+    stopped: set[int] = field(default_factory=set)
+
+    def told(self, number: int, data: bytes) -> bool:
+        """Take up an event; whether the rest is not wanted."""
+        self.at = time.monotonic()
+        try:
+            said: Any = json.loads(data)
+            if "error" in said or "code" in said:
+                raise ValueError
+            self.texts[number] = self.texts.get(number, "") + said["content"]
+            self.chances.setdefault(number, []).extend(said.get("completion_probabilities", ()))
+            self.last[number] = said
+            whole = bool(said["stop"])
+        except (ValueError, KeyError, TypeError):
+            self.last[number] = f"{MALFORMED}: {cut(data.decode(errors='replace'))}"
+            return True
+        return whole or self.left(number)
+
+    def left(self, number: int) -> bool:
+        """Whether nobody wants more of it."""
+        if self.listen(number, self.texts.get(number, "")):
+            self.stopped.add(number)
+        return number in self.stopped
+
+    def is_whole(self, number: int) -> bool:
+        """Whether its end was heard."""
+        last = self.last.get(number)
+        return isinstance(last, dict) and bool(last["stop"])
+
+    def is_silent(self, numbers: Sequence[int]) -> bool:
+        """Whether one of them was given up after nothing had been said to anybody for too long."""
+        given_up = any(not self.is_whole(number) for number in numbers)
+        return given_up and time.monotonic() - self.at > HUNG_SECONDS
+
+    def said(self, number: int) -> Json | str:
+        """What a reply without a stream would say, or an error."""
+        last = self.last.get(number)
+        if isinstance(last, str):
+            return last
+        if not self.is_whole(number):
+            if number not in self.stopped:
+                return f"{MALFORMED}: it ended before the answer did"
+            counts = {"tokens_evaluated": 0, "tokens_predicted": 0, "timings": {"cache_n": 0}}
+            last = {**counts, **(last or {}), "stop_type": "limit"}
+        text, told = self.texts.get(number, ""), self.chances.get(number, [])
+        return _checked({**(last or {}), "content": text, "completion_probabilities": told})
+
+
 def _said(reply: bytes) -> Json | str:
     try:
-        said: Any = json.loads(reply)
+        return _checked(json.loads(reply))
+    except ValueError:
+        return f"{MALFORMED}: {cut(reply.decode(errors='replace'))}"
+
+
+def _checked(said: Any) -> Json | str:
+    """What llama.cpp said, if it has what we read of it."""
+    try:
         counts = [said["tokens_evaluated"], said["timings"]["cache_n"], said["tokens_predicted"]]
         if not isinstance(said["content"], str) or any(type(n) is not int for n in counts):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
-        return f"{MALFORMED}: {cut(reply.decode(errors='replace'))}"
+    except (KeyError, TypeError):
+        return f"{MALFORMED}: {cut(json.dumps(said, ensure_ascii=False))}"
     return said
 
 
@@ -180,10 +290,21 @@ def _usage(said: Json) -> Usage:
     return Usage(said["tokens_evaluated"], said["timings"]["cache_n"], said["tokens_predicted"])
 
 
-def _generation(said: Json | str) -> Generation:
+def _generation(said: Json | str, chances: int | None) -> Generation:
     if isinstance(said, str):
         return Generation(error=said)
-    return Generation(said["content"], said["stop_type"] != "limit", _usage(said))
+    tokens: tuple[Token, ...] = ()
+    if chances is not None:
+        tokens = tuple(
+            Token(
+                one["token"],
+                one["logprob"],
+                tuple((top["token"], top["logprob"]) for top in one["top_logprobs"][:chances]),
+            )
+            for one in said.get("completion_probabilities", ())
+        )
+    whole = said["stop_type"] != "limit"
+    return Generation(said["content"], whole, _usage(said), tokens=tokens)
 
 
 def _choice(said: Json | str, labels: Sequence[str]) -> LabelChoice:

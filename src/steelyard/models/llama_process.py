@@ -83,17 +83,33 @@ class LlamaProcess:
         """It does its work: earlier deaths are forgotten."""
         self._num_deaths = 0
 
+    def hung(self) -> None:
+        """It was asked and says nothing: it is ended, which counts as a death."""
+        with self._lock:
+            if self._child is not None:
+                self._died()
+
+    def load(self, adapter: Path) -> None:
+        """Have it started with an adapter from now on; one that runs without it is ended."""
+        with self._lock:
+            if str(adapter) in self.settings.adapters:
+                return
+            adapters = (*self.settings.adapters, str(adapter))
+            self.settings = replace(self.settings, adapters=adapters)
+            self._end()
+
     def close(self) -> None:
         """End it, if it runs."""
         with self._lock:
-            if self._child is not None:
-                self._child.close()
-            self._child = None
+            self._end()
 
-    def _died(self) -> None:
+    def _end(self) -> None:
         if self._child is not None:
             self._child.close()
         self._child = None
+
+    def _died(self) -> None:
+        self._end()
         self._num_deaths += 1
         self._died_at = self._clock()
 

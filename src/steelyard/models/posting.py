@@ -6,7 +6,8 @@
                                        408, 429, 5xx, no connection, half a reply
 
 Callers wait for their replies; the event loop runs on a thread of its own, so that connections
-stay open from call to call and callers may have a loop themselves.
+stay open from call to call and callers may have a loop themselves. A reply of server-sent events
+is heard while it comes (`stream_all`); once something of it was heard, it is not asked for again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -36,6 +38,7 @@ BREAK_AFTER = 5  # requests given up one after the other. Source: ours
 BREAK_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 PAYING_SECONDS = 0.01  # between two looks at whether others are paid
+LOOKING_SECONDS = 0.25  # between two looks at whether a stream is still wanted. Source: ours
 CHUNK_BYTES = 65_536
 SAID_CHARACTERS = 300
 T = TypeVar("T")
@@ -63,8 +66,9 @@ class Manners:
     """How a server is asked. Units: seconds of a whole reply; bytes of it.
 
     `waits_s` are the longest waits before the second try and those after it. `longest_wait_s` is
-    what a server may ask us to wait; one that asks for more is not asked again. The clock and the
-    sleep are for tests that do not want to wait.
+    what a server may ask us to wait; one that asks for more is not asked again. `again_when_late`:
+    what timed out is tried again like any other failure. The clock and the sleep are for tests
+    that do not want to wait.
     """
 
     timeout_s: float = 60.0
@@ -73,6 +77,7 @@ class Manners:
     longest_wait_s: float = 60.0
     max_reply_bytes: int = 64_000_000
     plain_http: bool = False
+    again_when_late: bool = True
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rng: random.Random = field(default_factory=random.Random)
@@ -132,21 +137,55 @@ class Endpoint:
         another thread than the caller's. When a toll says that the money is spent, what is under
         way is waited for, and the rest come back as that error.
         """
-        if self._line is None:
-            self._line = _Line()
-            weakref.finalize(self, self._line.close)
         paid = list(tolls) if tolls is not None else [None] * len(bodies)
 
         async def one(number: int) -> bytes:
             async with self._slots:
-                reply = await self._ask(bodies[number], paid[number])
+                reply = await self._ask(bodies[number], paid[number], self._whole)
             heard(number, reply)
             return reply
 
-        async def every() -> list[bytes | BaseException]:
-            return await asyncio.gather(*map(one, range(len(bodies))), return_exceptions=True)
+        return self._gathered([one(number) for number in range(len(bodies))])
 
-        found: list[bytes | WorkError] = []
+    def stream_all(
+        self,
+        bodies: Sequence[Json],
+        told: Callable[[int, bytes], bool],
+        left: Callable[[int], bool] = lambda _number: False,
+    ) -> list[WorkError | None]:
+        """Hear the reply to each request while it comes, and why one broke off, in order.
+
+        `told` is given each event's data by the request's number, and says whether the rest is not
+        wanted; `left` is asked the same a few times a second. Both run on another thread than the
+        caller's.
+        """
+
+        async def one(number: int) -> None:
+            async def lines(reply: Any) -> None:
+                await self._lines(reply, lambda data: told(number, data))
+
+            async with self._slots:
+                asking = asyncio.ensure_future(self._ask(bodies[number], None, lines))
+                try:
+                    while not asking.done() and not left(number):
+                        await asyncio.wait((asking,), timeout=LOOKING_SECONDS)
+                finally:
+                    asking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asking
+
+        return self._gathered([one(number) for number in range(len(bodies))])
+
+    def _gathered(self, works: Sequence[Coroutine[Any, Any, T]]) -> list[T | WorkError]:
+        """What each comes to, or the error of the server, in order."""
+        if self._line is None:
+            self._line = _Line()
+            weakref.finalize(self, self._line.close)
+
+        async def every() -> list[T | BaseException]:
+            return await asyncio.gather(*works, return_exceptions=True)
+
+        found: list[T | WorkError] = []
         for reply in self._line.run(every()):
             if isinstance(reply, BaseException) and not isinstance(reply, WorkError):
                 raise reply
@@ -159,16 +198,17 @@ class Endpoint:
             why = why.replace(key, "…")  # a server that repeats what it was sent
         return WorkError(f"{self.place}: {self.wanted} did not come: {why}")
 
-    async def _ask(self, body: Json, toll: Toll | None) -> bytes:
-        sent = json.dumps(body).encode()
+    async def _ask(self, body: Json, toll: Toll | None, read: Callable[[Any], Awaitable[T]]) -> T:
+        sent, tries, late = json.dumps(body).encode(), 0, False
         for wait in (*self.manners.waits_s, None):
             await self._admitted()
             while toll is not None and not toll.reserve():
                 await asyncio.sleep(PAYING_SECONDS)
+            tries += 1
             try:
-                reply = await self._attempt(sent)
+                reply = await self._attempt(sent, read)
             except _PassingError as error:
-                why = str(error)
+                why, late = str(error), error.late
                 if toll is not None:
                     (toll.release if error.answered else toll.lost)()
             except WorkError as error:
@@ -182,12 +222,13 @@ class Endpoint:
             else:
                 self._breaker.close()
                 return reply
-            if wait is None:
+            if wait is None or (late and not self.manners.again_when_late):
                 break
             # Source: Brooker 2015, "Exponential Backoff And Jitter", AWS: full jitter
             await self.manners.sleep(self.manners.rng.uniform(0.0, wait))
         self._breaker.count(why)
-        raise self.failed(f"{why}, {len(self.manners.waits_s) + 1} times")
+        failed = self.failed(f"{why}, {tries} times" if tries > 1 else why)
+        raise LateError(str(failed)) if late else failed
 
     async def _admitted(self) -> None:
         """Wait until the server may be asked."""
@@ -202,8 +243,8 @@ class Endpoint:
             # A little later, and not all at once.
             await self.manners.sleep(left + self.manners.rng.uniform(0.0, min(1.0, left / 2)))
 
-    async def _attempt(self, sent: bytes) -> bytes:
-        """One try.
+    async def _attempt(self, sent: bytes, read: Callable[[Any], Awaitable[T]]) -> T:
+        """One try, whose reply is read by `read`.
 
         Raises:
             _PassingError: it may go better the next time.
@@ -225,10 +266,9 @@ class Endpoint:
                 if not 200 <= reply.status < 300:
                     answered = True
                     raise self._refused(reply.status, await _text(reply))
-                return await self._whole(reply)
+                return await read(reply)
         except TimeoutError as error:
-            why = f"it timed out: no whole reply in {self.manners.timeout_s:g} s"
-            raise _PassingError(why, answered) from error
+            raise _PassingError(self._late, answered, late=True) from error
         except (aiohttp.ClientError, OSError) as error:
             refused = isinstance(error, aiohttp.ClientConnectorError)
             why = str(error) or type(error).__name__
@@ -255,6 +295,35 @@ class Endpoint:
             parts.append(part)
         return b"".join(parts)
 
+    async def _lines(self, reply: Any, told: Callable[[bytes], bool]) -> None:
+        """Tell the data of each event as it comes, until enough is told.
+
+        Raises:
+            WorkError: it broke off after something was told.
+        """
+        import aiohttp
+
+        begun = False
+        try:
+            async for data in _events(reply, self.manners.max_reply_bytes):
+                begun = True
+                if told(data):
+                    reply.close()
+                    return
+        except TimeoutError as error:
+            if begun:
+                raise LateError(str(self.failed(self._late))) from error
+            raise
+        except (aiohttp.ClientError, OSError) as error:
+            if begun:
+                why = f"it broke off: {str(error) or type(error).__name__}"
+                raise self.failed(why) from error
+            raise
+
+    @property
+    def _late(self) -> str:
+        return f"it timed out: no whole reply in {self.manners.timeout_s:g} s"
+
     def _key(self) -> str | None:
         if self.key_env is None:
             return None
@@ -279,12 +348,16 @@ class StatusError(WorkError):
         self.status, self.said = status, said
 
 
+class LateError(WorkError):
+    """No whole reply in time."""
+
+
 class _PassingError(Exception):
     """A try that failed as the next may not. `answered`: the server itself said no."""
 
-    def __init__(self, why: str, answered: bool) -> None:
+    def __init__(self, why: str, answered: bool, *, late: bool = False) -> None:
         super().__init__(why)
-        self.answered = answered
+        self.answered, self.late = answered, late
 
 
 class _TooLongError(WorkError):
@@ -408,3 +481,18 @@ def _proxy(place: str) -> str | None:
 async def _text(reply: Any) -> str:
     found: bytes = await reply.content.read(4 * SAID_CHARACTERS)
     return found.decode(errors="replace")
+
+
+async def _events(reply: Any, most_bytes: int) -> AsyncIterator[bytes]:
+    """The data of each server-sent event of a reply; a reply beyond the size ends."""
+    rest, size = b"", 0
+    async for part in reply.content.iter_any():
+        size += len(part)
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            name, _, data = line.partition(b":")
+            if name in (b"data", b"error"):
+                yield data.strip()
+        if size > most_bytes:
+            reply.close()
+            return

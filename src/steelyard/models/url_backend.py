@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -35,6 +36,7 @@ from steelyard.models.base import (
     too_long,
 )
 from steelyard.models.chat_reply import MALFORMED, BadReplyError, Said, checked_usage, read_reply
+from steelyard.models.chat_stream import ASKING, ChatStream
 from steelyard.models.posting import Endpoint, Manners, StatusError
 from steelyard.models.token_counts import ByLength, ByTokenizer, Counter, size_bytes
 
@@ -128,7 +130,8 @@ class UrlBackend:
         sampling: Sampling,
         listen: Listen | None = None,
     ) -> list[Generation]:
-        """One generation per prompt, in order; `listen` hears each text once it is whole.
+        """One generation per prompt, in order; `listen` hears each text as it grows, where nothing
+        is paid by the token, and else once it is whole.
 
         A plain text is asked as a message of the user: a chat server goes on with nothing else.
         The chances of tokens are not asked for.
@@ -142,7 +145,8 @@ class UrlBackend:
         if sampling.top_p < 1:
             more["top_p"] = sampling.top_p
         turns = [(Message("user", p),) if isinstance(p, str) else p for p in prompts]
-        told = self._ask(turns, sampling.max_tokens, more)
+        is_paid = self.spec.usd_per_1m_input is not None
+        told = self._ask(turns, sampling.max_tokens, more, None if is_paid else listen)
         found = [_generation(one, sampling.schema) for one in told]
         return told_whole(found, listen)
 
@@ -180,7 +184,11 @@ class UrlBackend:
         )
 
     def _ask(
-        self, prompts: Sequence[Prompt], max_tokens: int, more: Mapping[str, Json]
+        self,
+        prompts: Sequence[Prompt],
+        max_tokens: int,
+        more: Mapping[str, Json],
+        listen: Listen | None = None,
     ) -> list[_Told]:
         told: dict[int, _Told] = {}
         requests: dict[int, _Request] = {}
@@ -197,7 +205,7 @@ class UrlBackend:
             told |= self._known(requests)
         # Each round that goes on has found a parameter that it then leaves out.
         while missing := {n: r for n, r in requests.items() if n not in told}:
-            told |= self._post(missing)
+            told |= self._post(missing) if listen is None else self._stream(missing, listen)
         return [told[number] for number in range(len(prompts))]
 
     def _known(self, requests: Mapping[int, _Request]) -> dict[int, _Told]:
@@ -233,14 +241,41 @@ class UrlBackend:
         for number, reply in zip(numbers, replies, strict=True):
             if isinstance(reply, SpentError):
                 raise reply
-            if isinstance(reply, WorkError):
-                if isinstance(reply, StatusError):
-                    parameter = _refused_parameter(reply)
-                    if parameter is not None and parameter not in refused:
-                        self._refused_parameters.add(parameter)
-                        continue
+            if isinstance(reply, WorkError) and not self._learned(reply, refused):
                 told[number] = _Told(error=str(reply))
         return told
+
+    def _stream(self, requests: Mapping[int, _Request], listen: Listen) -> dict[int, _Told]:
+        """What the server says to each, heard as it comes; nothing where it is to be asked
+        otherwise."""
+        numbers, asked = list(requests), list(requests.values())
+        streams = [ChatStream(partial(listen, number)) for number in numbers]
+        refused = set(self._refused_parameters)
+        failed = self.endpoint.stream_all(
+            [self._spelt(request.body) | ASKING for request in asked],
+            lambda place, data: streams[place].told(data),
+            lambda place: streams[place].left(),
+        )
+        told: dict[int, _Told] = {}
+        for number, request, stream, why in zip(numbers, asked, streams, failed, strict=True):
+            reply = stream.whole()
+            if isinstance(why, WorkError):
+                if not self._learned(why, refused):
+                    told[number] = _Told(error=str(why))
+            elif stream.wrong is not None or reply is None:
+                error = stream.wrong or f"{MALFORMED}: it ended before the answer did"
+                told[number] = _Told(error=error)
+            else:
+                told[number] = self._read(reply, request)
+        return told
+
+    def _learned(self, error: WorkError, refused: set[str]) -> bool:
+        """Whether an error says how to ask otherwise: without a parameter that was sent."""
+        parameter = _refused_parameter(error) if isinstance(error, StatusError) else None
+        if parameter is None or parameter in refused:
+            return False
+        self._refused_parameters.add(parameter)
+        return True
 
     def _spelt(self, body: dict[str, Json]) -> dict[str, Json]:
         """A request without what the server does not take, or under the name by which it does."""

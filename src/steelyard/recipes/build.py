@@ -104,8 +104,17 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
     )
 
 
-def reopen(recipe: Recipe, task: Task, workshop: Workshop, artefacts: Sequence[str]) -> Built:
+def reopen(
+    recipe: Recipe,
+    task: Task,
+    workshop: Workshop,
+    artefacts: Sequence[str],
+    *,
+    through: Backend | None = None,
+) -> Built:
     """The system of a recipe on weights that are there: nothing is searched for, nothing trained.
+
+    `through` is a backend that has them already.
 
     Raises:
         ModelError: the base model is not there.
@@ -120,8 +129,8 @@ def reopen(recipe: Recipe, task: Task, workshop: Workshop, artefacts: Sequence[s
         fingerprint = digest([recipe.key, task.hash, key, ANSWERING])
         system: System = HeadSystem(recipe, load_head(folders[0]), embedder)
         return Built(system, fingerprint, 0.0, artefacts=tuple(artefacts))
-    backend = opened(model_of(task, recipe), task, workshop)
-    for folder in folders:
+    backend = opened(model_of(task, recipe), task, workshop) if through is None else through
+    for folder in folders if through is None else ():
         backend = backend.adapted(folder)
     system = finished(prompting(recipe, task, backend, workshop), task, workshop)
     fingerprint = digest([recipe.key, *_depends(task, recipe.context, backend, workshop)])

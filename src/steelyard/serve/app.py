@@ -41,7 +41,8 @@ async def _respond(scope: Scope, body: bytes, receive: Receive, send: Send) -> N
 async def _live(service: Service, receive: Receive, send: Send) -> None:
     """What runs beside requests, from the start of the server to its end."""
     await receive()
-    tasks = [asyncio.create_task(work) for work in (watch(service), service.deadlines.watch())]
+    works = (watch(service), service.deadlines.watch(), service.refresher.watch())
+    tasks = [asyncio.create_task(work) for work in works]
     await send({"type": "lifespan.startup.complete"})
     await receive()
     for task in tasks:

@@ -200,6 +200,11 @@ class Catalogue:
         return True
 
     def _add_base(self, served: Served) -> None:
+        if served.base is not None:
+            name, backend = served.base
+            self.plain.setdefault(name, Plain(name, backend, int(time.time())))
+        if served.release.serving is not None:
+            return  # the models that it was weighed with are not loaded beside
         for spec in served.task.models:
             if spec.url is None and spec.name not in self.plain:
                 backend = open_backend(spec, memory_gb=served.task.limits.memory_gb)

@@ -24,6 +24,7 @@ from steelyard.serve.gate import LOOPBACK
 from steelyard.serve.metrics import Labels
 from steelyard.serve.protocol import Protocol
 from steelyard.serve.service import Service, Settings
+from steelyard.serve.tracing import open_tracing
 from steelyard.serve.waiting import waiting_embedder
 from steelyard.store.traffic import Traffic
 from steelyard.store.tuning import ACTIVE
@@ -47,6 +48,7 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
     tuner = Tuner(home, catalogue.put, catalogue.take)
     stores = Stores(home, partial(waiting_embedder, catalogue, engine))
     service = Service(settings, home, engine, catalogue, recorder, tuner, stores)
+    service.tracing = open_tracing(settings.trace)
     gauges = service.metrics.gauges
     gauges["steelyard_waiting"] = ("Requests in the queue.", lambda: engine.num_waiting)
     gauges["steelyard_lost_records"] = ("Records not written.", lambda: recorder.lost)
@@ -61,6 +63,14 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
     gauges["steelyard_problems"] = (
         "Releases that could not be opened.",
         lambda: len(catalogue.problems),
+    )
+    gauges["steelyard_refresh_running"] = (
+        "1 while this server refreshes something.",
+        lambda: float(service.refresher.is_running),
+    )
+    service.metrics.labelled["steelyard_refresh_due_seconds"] = (
+        "Until the task file of each name has it refreshed.",
+        service.refresher.seconds_left,
     )
     service.metrics.labelled["steelyard_drift_p_value"] = (
         "Of each sign of drift, as it was last looked at.",
@@ -88,6 +98,8 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
         engine.close(CLOSE_SECONDS)
         recorder.close(CLOSE_SECONDS)
         traffic.close()
+        if service.tracing is not None:
+            service.tracing.close()
 
 
 def serve(

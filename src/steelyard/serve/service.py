@@ -28,6 +28,8 @@ from steelyard.serve.catalogue import Catalogue
 from steelyard.serve.deadlines import Deadlines
 from steelyard.serve.limits import Limits
 from steelyard.serve.metrics import Metrics
+from steelyard.serve.refresher import Refresher
+from steelyard.serve.tracing import Span, Trace, Tracing
 from steelyard.store import traffic
 from steelyard.store.keys import ApiKey
 
@@ -40,8 +42,8 @@ class Settings:
     """How a server is run. `names` are the releases to serve; all when empty.
 
     `bases` are base models served beside those of the releases ("NAME=SOURCE" under another name),
-    and `keys` ones that hold for this
-    run alone. `timeout_s` bounds a request in the engine.
+    and `keys` ones that hold for this run alone. `timeout_s` bounds a request in the engine.
+    `trace` says which spans are sent.
     """
 
     names: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ class Settings:
     timeout_s: float = 300.0
     drain_s: float = 30.0
     most_waiting: int = MOST_WAITING
+    trace: Trace = "none"
 
 
 @dataclass
@@ -71,6 +74,11 @@ class Service:
     keys: tuple[ApiKey, ...] = ()
     deadlines: Deadlines = field(default_factory=Deadlines)
     description: Json = None
+    tracing: Tracing | None = None
+    refresher: Refresher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.refresher = Refresher(self.home, self.metrics)
 
     def read_keys(self) -> None:
         """The keys that hold now; `steelyard keys` changes them while a server runs."""
@@ -87,8 +95,10 @@ class Service:
         """Whether the engine has been at one call for longer than any request may take."""
         return self.engine.busy_seconds > self.settings.timeout_s
 
-    def begin(self, request: Request, model: str, user: str | None, text: str) -> Exchange:
-        """A request that is about to be answered, written down as it begins.
+    def begin(
+        self, request: Request, model: str, user: str | None, text: str, asked: object = None
+    ) -> Exchange:
+        """A request that is about to be answered, written down as it begins; `asked` is its body.
 
         Raises:
             RequestError: the engine hangs, so that it would wait for nothing.
@@ -102,6 +112,7 @@ class Service:
             )
         route = request.scope["path"]
         exchange = Exchange(self, request, f"{PREFIXES.get(route, 'req')}{uuid.uuid4().hex}")
+        exchange.model, exchange.span = model, self.span(request, asked, text)
         self.recorder.begin(
             traffic.Request(
                 id=exchange.id,
@@ -114,6 +125,12 @@ class Service:
             )
         )
         return exchange
+
+    def span(self, request: Request, asked: object, text: str = "") -> Span | None:
+        """The span of a request that begins, where spans are sent."""
+        if self.tracing is None:
+            return None
+        return self.tracing.begin(request.url.path, asked, request.headers, text)
 
 
 PREFIXES = {
@@ -130,6 +147,8 @@ class Exchange:
         self.service, self.request, self.id = service, request, id
         self.key: ApiKey | None = request.scope.get("steelyard.key")
         self.created = int(time.time())
+        self.model = ""
+        self.span: Span | None = None
         self._began = time.perf_counter()
         self._open = True
 
@@ -181,6 +200,8 @@ class Exchange:
             call.start(self.service.engine)
             async with asyncio.timeout(self.service.settings.timeout_s):
                 async for piece in call.pieces(heard):
+                    if self.span is not None:
+                        self.span.heard()
                     yield self._ended(piece) if isinstance(piece, Reply) else piece
         except TimeoutError as error:
             failed = calls.as_request_error(error)
@@ -219,6 +240,8 @@ class Exchange:
             return
         self._open = False
         usage = Usage() if reply is None else reply.usage
+        if self.span is not None:
+            self._trace(self.span, reply, error)
         sources = None if reply is None else reply.sources
         self.service.recorder.end(
             traffic.Outcome(
@@ -233,6 +256,13 @@ class Exchange:
                 milliseconds=1000 * (time.perf_counter() - self._began),
             )
         )
+
+    def _trace(self, span: Span, reply: Reply | None, error: str | None) -> None:
+        if reply is None:
+            span.failed(error or "error")
+            return
+        choices = [(choice.text, choice.finish) for choice in reply.choices]
+        span.ended(self.id, self.model, reply.usage, choices)
 
 
 def client_left() -> RequestError:

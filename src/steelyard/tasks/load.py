@@ -82,6 +82,7 @@ def load_spec(spec: TaskSpec) -> Task:
         preferences=preferences,
         retention=spec.retention,
         refresh=spec.refresh,
+        engines=spec.engines,
     )
 
 

@@ -115,6 +115,7 @@ class TaskSpec:
     search: Search = Search()
     retention: tuple[Path, ...] = ()
     refresh: Refresh = Refresh()
+    engines: tuple[ModelSpec, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -162,7 +163,7 @@ def parse_task(path: Path, text: str) -> TaskSpec:
             "schema", f'is for type = "json", and the type is "{output_type}". Remove one of them.'
         )
     asked = {"reflection": search, "paraphrase": knowledge}
-    models, writers, notes = _models(top.table("models"), asked)
+    models, writers, engines, notes = _models(top.table("models"), asked)
     tolerance = score.number("tolerance", high=1.0)
     hourly = top.table("models").number("usd_per_machine_hour")
     return TaskSpec(
@@ -195,6 +196,7 @@ def parse_task(path: Path, text: str) -> TaskSpec:
             rollback="rollback" not in refresh.values or refresh.switch("rollback"),
             canary=refresh.number("canary", high=1.0, low_is_in=False),
         ),
+        engines=engines,
         notes=notes,
     )
 
@@ -300,8 +302,9 @@ _WRITTEN = {"reflection": "the instruction is rewritten", "paraphrase": "documen
 
 def _models(
     models: Table, asked: dict[str, Table]
-) -> tuple[tuple[ModelSpec, ...], dict[str, ModelSpec], tuple[str, ...]]:
-    """The models to weigh, and those that `asked` names in other tables for what they write."""
+) -> tuple[tuple[ModelSpec, ...], dict[str, ModelSpec], tuple[ModelSpec, ...], tuple[str, ...]]:
+    """The models to weigh, those that `asked` names in other tables for what they write, and all
+    that tables describe."""
     tables = {
         key: models.table(key)
         for key, value in models.values.items()
@@ -334,7 +337,7 @@ def _models(
     )
     local = models.file.parent
     specs = tuple(remote.get(n) or ModelSpec(n, _source(local, n)) for n in base)
-    return specs, writers, notes
+    return specs, writers, tuple(remote.values()), notes
 
 
 def _source(folder: Path, name: str) -> str:

@@ -22,6 +22,7 @@ from steelyard.lifecycle.page.explained import explained_section
 from steelyard.lifecycle.page.freshness import freshness_section
 from steelyard.lifecycle.page.guards import guards_section
 from steelyard.lifecycle.page.header import header
+from steelyard.lifecycle.page.injections import injections_section
 from steelyard.lifecycle.page.inside import inside_section
 from steelyard.lifecycle.page.labels import labels_section
 from steelyard.lifecycle.page.league import league_section
@@ -86,6 +87,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Verdict], str]], ...] = (
     ("freshness", "What time does to it", freshness_section),
     ("learning", "Learning curves", learning_section),
     ("guards", "What training may have spoilt", guards_section),
+    ("injections", "Planted instructions", injections_section),
     ("audit", "What is wrong with the data", audit_section),
     ("expected", "What was expected", expected_section),
     ("examples", "Where recipes disagree", examples_section),

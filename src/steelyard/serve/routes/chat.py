@@ -77,7 +77,7 @@ async def chat(asked: ChatRequest, request: Request) -> Response:
     else:
         call = _ask_plain(service, model, asked, schema)
         text, ignored = wire.text_of(asked.messages[-1].content, "messages"), []
-    exchange = service.begin(request, name_of(model), asked.user, text)
+    exchange = service.begin(request, name_of(model), asked.user, text, asked)
     if asked.stream:
         return await stream(_events(exchange, call, model, asked, ignored))
     reply = await exchange.reply(call)

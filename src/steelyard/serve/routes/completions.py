@@ -60,7 +60,7 @@ async def complete(asked: CompletionRequest, request: Request) -> Response:
         call, ignored = _ask_release(service, model, asked), wire.ignored_by_release(asked)
     else:
         call, ignored = _ask_plain(service, model, asked), []
-    exchange = service.begin(request, name_of(model), asked.user, "\n\n".join(asked.prompts))
+    exchange = service.begin(request, name_of(model), asked.user, "\n\n".join(asked.prompts), asked)
     head = {
         "id": exchange.id,
         "object": "text_completion",

@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from steelyard.core import Json
+from steelyard.core import Json, Usage
 from steelyard.errors import BusyError, RequestError
 from steelyard.lifecycle.engine import Work
 from steelyard.models import Listen
@@ -23,6 +23,7 @@ from steelyard.serve.catalogue import Embedding
 from steelyard.serve.encoding import JsonReply
 from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
+from steelyard.serve.tracing import Span
 
 router = Router()
 MOST_TEXTS = 2048  # as OpenAI has it
@@ -56,13 +57,16 @@ async def embed(asked: EmbeddingRequest, request: Request) -> Response:
         counts = [sum(embedder.count_tokens(item)) for item in items]
         return list(zip(np.split(vectors, ends), counts, strict=True))
 
+    span = service.span(request, asked)
     try:
         future = service.engine.submit(Work(embedder, texts, do))
         vectors, tokens = await asyncio.wrap_future(future)
     except BusyError as error:
-        raise too_busy(str(error)) from error
+        raise _failed(span, too_busy(str(error))) from error
     except Exception as error:
-        raise as_request_error(error) from error
+        raise _failed(span, as_request_error(error)) from error
+    if span is not None:
+        span.ended("", model.name, Usage(tokens))
     if asked.dimensions not in (None, vectors.shape[1]):
         raise RequestError(
             f"{asked.model} has {vectors.shape[1]} dimensions and no fewer",
@@ -78,6 +82,12 @@ async def embed(asked: EmbeddingRequest, request: Request) -> Response:
     ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JsonReply({"object": "list", "data": data, "model": model.name, "usage": usage})
+
+
+def _failed(span: Span | None, error: RequestError) -> RequestError:
+    if span is not None:
+        span.failed(error.code or "error")
+    return error
 
 
 def _written(vector: NDArray[np.float32], asked: EmbeddingRequest) -> Json:

@@ -103,7 +103,7 @@ async def respond(asked: ResponsesRequest, request: Request) -> Response:
     else:
         call = _ask_plain(service, model, asked, schema)
         text, ignored = wire.text_of(asked.turns[-1].content, "input"), []
-    exchange = service.begin(request, name_of(model), asked.user, text)
+    exchange = service.begin(request, name_of(model), asked.user, text, asked)
     saying = _Saying(exchange, model, asked, ignored)
     if asked.stream:
         return await stream(saying.events(call))

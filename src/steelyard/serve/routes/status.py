@@ -22,6 +22,8 @@ async def health(request: Request) -> Response:
         "waiting": service.engine.num_waiting,
         "lost_records": service.recorder.lost,
         "problems": len(service.catalogue.problems),
+        "refreshing": service.refresher.is_running,
+        "refresh_problem": service.refresher.problem,
     }
     return JSONResponse(body, status_code=200 if ok else 503)
 

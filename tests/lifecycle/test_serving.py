@@ -1,0 +1,316 @@
+"""A release that is served through another engine than the one it was weighed with."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from fake_server import Server, streamed
+from fake_server import chat as fake_chat
+from fake_tasks import rows_of, write_task
+from llama_stand_in import StandIn, event, stand_in, streaming
+from servers import Running, running
+from steelyard.core import Query, Task
+from steelyard.errors import InputError, ReleaseError
+from steelyard.lifecycle import find_release, open_home, open_release, publish, weigh
+from steelyard.models import llama_process, open_backend
+from steelyard.recipes import build
+from steelyard.serve.service import Settings
+from steelyard.tasks import load_task
+from steelyard.training import Trained
+from tiny import write_adapter, write_tiny_model
+
+CURVE = {"points": [], "best_step": 1, "stopped": "", "num_too_long": 0}
+
+
+@pytest.fixture(scope="module")
+def weighed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a task over the tiny model, weighed with a LoRA that no child had to learn."""
+    folder = tmp_path_factory.mktemp("tiny-task")
+    write_tiny_model(folder / "model")
+    task = load_task(write_task(folder, model="model", rows=rows_of("label", 30)))
+
+    def trained(job: Any, place: Path, **_: Any) -> Trained:
+        return Trained(write_adapter(place, open_backend(job.model), seed=1), CURVE, 1.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[build.__module__], "train_in_child", trained)
+        weigh(task, home=folder / "home", recipes=["lora"], exhaustive=True)
+    publish(task, home=folder / "home", name="torch", recipe="lora")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def task(weighed: Path) -> Task:
+    return load_task(weighed / "task.toml")
+
+
+@pytest.fixture(scope="module")
+def known(task: Task, weighed: Path) -> dict[tuple[int, ...], str]:
+    """What was answered to the ids of each prompt of dev."""
+    with open_home(weighed / "home") as opened:
+        served = open_release(find_release(opened, "torch"), opened)
+        system: Any = served.system
+        queries = [Query.of(example) for example in task.dev]
+        texts = [answer.text for answer in system.answer_many(queries)]
+        renderer = system.backend.renderer
+        prompts = system.prompts(queries)
+        return {tuple(renderer.prompt_ids(p)): t for p, t in zip(prompts, texts, strict=True)}
+
+
+@pytest.fixture
+def home(weighed: Path, tmp_path: Path) -> Path:
+    shutil.copytree(weighed / "home", tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def llama(known: dict[tuple[int, ...], str]) -> Iterator[StandIn]:
+    """A llama.cpp that says what the trained model said, if its adapter is on."""
+    with stand_in() as made:
+
+        def answer(body: Any) -> Any:
+            on = 1.0 in [one["scale"] for one in body.get("lora", ())]
+            return known.get(tuple(body["prompt"]), "") if on else "a| b"
+
+        made.answer = answer
+        yield made
+
+
+# ---------------------------------------------------------------- published
+
+
+def test_an_adapter_is_written_for_llama_cpp_and_answers_there_as_it_was_weighed(task, home, llama):
+    found = publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp").release
+    serving = found.serving
+    assert (serving.engine, serving.format) == ("llama.cpp", "gguf-adapter")
+    assert (home / "artefacts" / serving.weights / "adapter.gguf").is_file()
+    base = home / "artefacts" / serving.base
+    assert {"model-f16.gguf", "tokenizer.json"} <= {file.name for file in base.iterdir()}
+    assert found.parity["differing"] == []
+    assert found.parity["score"] == found.parity["score_served"]
+    [child] = llama.children
+    assert child.settings.model == str(base / "model-f16.gguf")
+    assert child.settings.adapters == (str(home / "artefacts" / serving.weights / "adapter.gguf"),)
+    again = publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp")
+    assert (again.known, again.release) == (True, found)
+    plain = publish(task, home=home, name="fast", recipe="lora").release
+    assert (plain.version, plain.serving) == (2, None)
+
+
+def test_weights_can_be_written_whole(task, home, llama, known):
+    llama.answer = lambda body: known.get(tuple(body["prompt"]), "")
+    found = publish(
+        task, home=home, name="fast", recipe="lora", engine="llama.cpp", format="gguf-q8_0"
+    ).release
+    assert (found.serving.format, found.serving.base) == ("gguf-q8_0", None)
+    assert llama.children[0].settings.adapters == ()
+    with open_home(home) as opened:
+        assert open_release(found, opened).base is None
+
+
+def test_an_engine_that_answers_otherwise_is_refused_with_the_rows_that_differ(task, home, llama):
+    answer = llama.answer
+    wrong = next(label for label in task.output.labels if label != task.dev[0].target)
+
+    def otherwise(body: Any) -> Any:
+        said = answer(body)
+        return wrong if said == task.dev[0].target else "none of them"
+
+    llama.answer = otherwise
+    tight = replace(task, tolerance=0.0)
+    with pytest.raises(ReleaseError) as caught:
+        publish(tight, home=home, name="fast", recipe="lora", engine="llama.cpp")
+    said = str(caught.value)
+    assert "Nothing was published. Name another engine than llama.cpp or another --format" in said
+    assert f"{len(task.dev)} of {len(task.dev)} answers differ" in said
+    assert task.dev[0].id in said
+    with open_home(home) as opened:
+        assert opened.releases.all("fast") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"engine": "vllm"}, r'engine "vllm" is not known. Known: llama.cpp'),
+        ({"engine": "llama.cpp", "format": "peft"}, r'"peft" is not known. Known: gguf-adapter'),
+        ({"format": "gguf"}, "name what reads it with --engine"),
+        ({"engine": "llama.cpp", "recipe": "tfidf"}, "asks no language model"),
+        (
+            {"engine": "llama.cpp", "recipe": "zero-shot", "format": "gguf-adapter"},
+            "has no adapter of that kind",
+        ),
+    ],
+)
+def test_what_an_engine_cannot_serve_is_refused(task, home, llama, options, said):
+    with pytest.raises(InputError, match=said):
+        publish(task, home=home, name="fast", **{"recipe": "lora", **options})
+
+
+def test_another_build_of_the_engine_makes_a_release_stale(task, home, llama):
+    found = publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp").release
+    serving = replace(found.serving, fingerprint="another")
+    with open_home(home) as opened:
+        assert open_release(found, opened).stale == ()
+        [why] = open_release(replace(found, serving=serving), opened).stale
+    assert why == "llama.cpp does not run what it ran when it was published"
+
+
+# ---------------------------------------------------------------- served
+
+
+@pytest.fixture
+def server(
+    task: Task, home: Path, llama: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Running]:
+    publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp")
+    monkeypatch.setattr(llama_process, "WAITS_SECONDS", (0.0, 0.0, 0.0))
+    with running(home, Settings(names=("fast",), timeout_s=2.0)) as found:
+        yield found
+
+
+def chat(server: Running, text: str, model: str, **more: Any) -> Any:
+    with server.client() as client:
+        asked: Any = [{"role": "user", "content": text}]
+        return client.chat.completions.create(model=model, messages=asked, **more)
+
+
+def heard(server: Running, text: str) -> str:
+    """The text of a streamed chat with the base model."""
+    with server.client() as client:
+        asked: Any = [{"role": "user", "content": text}]
+        chunks = client.chat.completions.create(model="model", messages=asked, stream=True)
+        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def test_a_release_and_its_base_are_served_by_one_child(server, llama, task, known):
+    found = chat(server, task.dev[0].input, "fast")
+    assert found.choices[0].message.content in task.output.labels
+    assert found.model_extra["steelyard"]["release"] == "fast@1"
+    assert heard(server, "hello") == "a b"
+    assert len(llama.children) == 1
+    scales = [body["lora"][0]["scale"] for _, _, body in llama.server.asked[-2:]]
+    assert scales == [1.0, 0.0]
+
+
+def test_a_child_that_is_killed_in_a_stream_ends_it_with_an_error_and_the_next_works(server, llama):
+    answer = llama.answer
+
+    def die(handler: Any) -> None:
+        llama.children[-1].is_running = False
+        handler.connection.close()
+
+    llama.answer = lambda _: streaming(event("a", 1), then=die)
+    with pytest.raises(openai.APIError, match="the model gave no answer"):
+        heard(server, "hello")
+    llama.answer = answer
+    assert heard(server, "hello") == "a b"
+    assert len(llama.children) == 2
+
+
+def test_a_child_that_hangs_is_timed_out_and_the_next_request_works(server, llama, monkeypatch):
+    monkeypatch.setattr("steelyard.models.llama_backend.HUNG_SECONDS", 0.3)
+    answer, free = llama.answer, threading.Event()
+    llama.answer = lambda _: lambda _: bool(free.wait(20))
+    with pytest.raises(openai.InternalServerError, match="did not come in time") as caught:
+        chat(server, "hello", "model")
+    assert caught.value.status_code == 504
+    llama.answer = answer
+    until(lambda: server.service.engine.busy_seconds == 0)
+    assert heard(server, "hello") == "a b"
+    assert len(llama.children) == 2
+    free.set()
+
+
+def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_second_release_starts_the_child_anew_with_both_adapters(server, llama, task, home):
+    chat(server, task.dev[0].input, "fast")
+    with open_home(home, lock=None) as opened:
+        found = find_release(opened, "fast")
+        folder = home / "artefacts" / found.serving.weights
+        other = home / "other"
+        shutil.copytree(folder, other)
+        (other / "manifest.json").unlink()
+        (other / "adapter.gguf").write_bytes((other / "adapter.gguf").read_bytes() + b"x")
+        serving = replace(found.serving, weights=opened.artefacts.put(other))
+        opened.releases.add(replace(found, serving=serving), [])
+    assert chat(server, task.dev[0].input, "fast@2").model == "fast@2"
+    first, second = llama.children
+    assert not first.is_running
+    assert len(second.settings.adapters) == 2
+    assert [one["scale"] for one in llama.server.asked[-1][2]["lora"]] == [0.0, 1.0]
+
+
+# ---------------------------------------------------------------- behind a URL
+
+
+@pytest.fixture
+def there() -> Iterator[Server]:
+    """A server of our own, such as vLLM, whose model is the fake."""
+    server = Server()
+    server.answer = fake_chat
+    yield server
+    server.close()
+
+
+def faked(folder: Path, there: Server, more: str = "") -> Task:
+    """A task over the fake that is here, weighed, with a table of the one that is there."""
+    path = write_task(folder, "text")
+    table = f'\n[models.vllm]\nurl = "{there.url}"\nmodel = "resumes"\n{more}'
+    path.write_text(path.read_text(encoding="utf-8") + table, encoding="utf-8")
+    task = load_task(path)
+    weigh(task, home=folder / "home", recipes=["nearest-shot"])
+    return task
+
+
+def test_a_release_is_measured_and_served_through_the_url_of_a_table(tmp_path, there):
+    task = faked(tmp_path, there)
+    home = tmp_path / "home"
+    found = publish(task, home=home, recipe="nearest-shot", engine="vllm").release
+    assert (found.serving.engine, found.serving.weights, found.artefacts) == ("vllm", None, ())
+    assert found.parity["differing"] == []
+    assert len(there.asked) == len(task.dev)
+    assert {body["model"] for _, _, body in there.asked} == {"resumes"}
+    (tmp_path / "task.toml").unlink()
+    with running(home, Settings()) as server, server.client() as client:
+        asked: Any = [{"role": "user", "content": task.dev[0].input}]
+        chunks = list(client.chat.completions.create(model="small", messages=asked, stream=True))
+        texts = [c.choices[0].delta.content or "" for c in chunks if c.choices]
+        assert len([text for text in texts if text]) > 1
+        assert server.service.catalogue.plain == {}  # what it was weighed with is not loaded
+    assert there.asked[-1][2]["stream"] is True
+
+
+def test_a_url_that_answers_otherwise_or_not_at_all_is_refused(tmp_path, there):
+    task = faked(tmp_path, there)
+    there.answer = lambda *_: streamed("something else")
+    with pytest.raises(ReleaseError, match=r"Name another engine than vllm, or weigh what it runs"):
+        publish(task, home=tmp_path / "home", recipe="nearest-shot", engine="vllm")
+    there.answer = lambda *_: (404, {}, b'{"error": {"message": "no such model"}}')
+    with pytest.raises(ReleaseError, match="no such model"):
+        publish(task, home=tmp_path / "home", recipe="nearest-shot", engine="vllm")
+
+
+def test_nothing_is_written_for_a_url(tmp_path, there):
+    task = faked(tmp_path, there)
+    with pytest.raises(InputError, match="nothing is written for a model behind a URL"):
+        publish(
+            *(task,), home=tmp_path / "home", recipe="nearest-shot", engine="vllm", format="gguf"
+        )
+    with pytest.raises(InputError, match=r'engine "vlm" is not known. Known: llama.cpp, vllm'):
+        publish(task, home=tmp_path / "home", recipe="nearest-shot", engine="vlm")
