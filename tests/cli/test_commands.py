@@ -135,7 +135,7 @@ def test_the_limit_of_the_task_can_leave_no_verdict_and_that_is_exit_code_1(fold
     ran = steelyard(*WEIGH, "--minutes", "1e-9")
     assert (ran.code, ran.out) == (1, "")
     [message] = ran.err.splitlines()
-    assert message.startswith("failed: no verdict: expected the majority control")
+    assert message.startswith("failed: no verdict: the time limit came before majority")
     assert "--minutes" in message
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from steelyard.lifecycle.looking import open_lookup, unseen
 from steelyard.lifecycle.releases import Served, indexes, open_release, read_snapshot, take_snapshot
 from steelyard.lifecycle.serving import prepare
 from steelyard.measure.grading import Grader
+from steelyard.measure.trial import ALONE
 from steelyard.recipes import DIAGNOSTICS, build, is_one_of
 from steelyard.recipes.prompt import target_text
 from steelyard.store import Alias, Promotion, TrialRef
@@ -250,13 +252,16 @@ def _remedy(draft: Release) -> str:
 
 
 def _through_engine(served: Served, examples: Sequence[Example]) -> list[Answer]:
-    """Each example asked alone, as a lone request is."""
+    """The first examples asked one by one, as by a lone caller, the others all at once."""
     engine = Engine(most_waiting=len(examples) + 1)
+
+    def asked(example: Example) -> Future[Answer]:
+        return engine.submit(Work(served, Query.of(example), served.answer_all))
+
     try:
-        return [
-            engine.submit(Work(served, Query.of(example), served.answer_all)).result()
-            for example in examples
-        ]
+        answers = [asked(example).result() for example in examples[:ALONE]]
+        together = [asked(example) for example in examples[ALONE:]]
+        return answers + [future.result() for future in together]
     finally:
         engine.close()
 
