@@ -137,6 +137,7 @@ def _shares(
     return asked
 
 
+@pytest.mark.slow
 def test_killed_in_a_part_of_a_training_the_same_command_ends_with_the_same_verdict(
     path: Path, verdict: Any, tmp_path: Path
 ) -> None:

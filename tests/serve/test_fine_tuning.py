@@ -401,6 +401,7 @@ def test_a_job_of_which_no_row_fits_the_model_fails(serve, base):
     assert "no training row fits the model's context of 256 tokens" in job.error.message
 
 
+@pytest.mark.slow
 def test_a_killed_server_goes_on_from_the_checkpoint_of_its_job(home, process, base):
     ran, server = process("--base", base)
     with server.client() as client:

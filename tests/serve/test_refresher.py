@@ -119,6 +119,7 @@ def test_a_server_that_ends_ends_its_child(home, child, scheduled, tmp_path):
         os.kill(int(pid.read_text()), 0)
 
 
+@pytest.mark.slow
 def test_a_schedule_is_kept_by_the_command_itself(home, serve, monkeypatch, scheduled):
     source = str(Path(steelyard.__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", source)

@@ -177,6 +177,7 @@ def test_an_interrupt_takes_the_child_with_it(tmp_path: Path, children: list[Any
     assert children[0].poll() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_real_child_that_was_killed_ends_as_training_in_one_go_would(
     tiny_folder: Path,
     tmp_path: Path,
