@@ -23,7 +23,9 @@ from steelyard.lifecycle import (
     rollback,
     weigh,
 )
+from steelyard.lifecycle.releases import SNAPSHOT, take_snapshot
 from steelyard.models.fake import ROWS_FILE, FakeBackend
+from steelyard.recipes import select
 from steelyard.store.plain import plain, typed
 from steelyard.tasks import load_task
 
@@ -52,6 +54,23 @@ def home(tmp_path: Path, task: Task) -> Path:
 def test_a_task_is_read_from_a_snapshot_as_it_was(tmp_path, kind):
     task = load_task(write_task(tmp_path, kind))
     assert typed(Task, json.loads(json.dumps(plain(task)))) == task
+
+
+def test_a_snapshot_keeps_the_order_in_which_fields_are_written(tmp_path):
+    rows = [
+        {"text": f"{name} is {n}", "target": {"name": name, "age": n}}
+        for n, name in enumerate(("Ann", "Bob", "Cy", "Di", "Ed", "Flo", "Gus", "Hal", "Ida", "Jo"))
+    ]
+    task = load_task(write_task(tmp_path, "json", rows=rows))
+    assert list(task.output.schema["properties"]) == ["name", "age"]
+    with open_home(tmp_path / "home") as home:
+        recipe = select(task, ["zero-shot"])[0]
+        snapshot = home.artefacts.get(take_snapshot(task, recipe, home)) / SNAPSHOT
+    kept = typed(Task, json.loads(snapshot.read_text(encoding="utf-8"))["task"])
+    assert json.dumps(kept.output.schema) == json.dumps(task.output.schema)
+    assert [json.dumps(row.target) for row in kept.train] == [
+        json.dumps(row.target) for row in task.train
+    ]
 
 
 @pytest.mark.parametrize("recipe", ["tfidf", "few-shot", "nearest-shot", "lora"])

@@ -310,6 +310,14 @@ def test_constrained_text_fits_the_schema_in_the_spelling_of_the_targets(
     assert len(set(values)) > 1
 
 
+def test_fields_are_written_in_the_order_of_their_schema(tiny: Any) -> None:
+    fields = SCHEMA["properties"]
+    for names in (["kind", "words", "sure"], ["sure", "kind", "words"]):
+        schema = SCHEMA | {"properties": {name: fields[name] for name in names}}
+        [found] = tiny.generate([ask("card")], Sampling(60, schema=schema))
+        assert list(json.loads(found.text)) == names
+
+
 def test_a_schema_that_a_grammar_cannot_hold_is_an_error(tiny: Any) -> None:
     schema = {"type": "string", "pattern": "("}
     with pytest.raises(ModelError, match="cannot be used for constrained decoding"):

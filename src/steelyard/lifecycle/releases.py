@@ -51,7 +51,8 @@ def take_snapshot(task: Task, recipe: Recipe, home: Home) -> str:
     try:
         task_body = {**plain(task), "path": None if task.path is None else str(task.path)}
         body = {"task": task_body, "recipe": plain(recipe)}
-        text = json.dumps(body, ensure_ascii=False, sort_keys=True)
+        # In the order of the task: that of a schema's fields is the order in which they are written.
+        text = json.dumps(body, ensure_ascii=False)
         (folder / SNAPSHOT).write_text(text, encoding="utf-8")
         return home.artefacts.put(folder)
     finally:

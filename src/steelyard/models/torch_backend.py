@@ -8,6 +8,7 @@ goes on with fewer rows.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -298,7 +299,7 @@ class TorchBackend:
     def _constraint(self, sampling: Sampling) -> Constraint | None:
         if sampling.schema is None:
             return None
-        key = digest(dict(sampling.schema))
+        key = json.dumps(dict(sampling.schema))  # the order of the fields too
         if key not in self.loaded.constraints:
             self.loaded.constraints[key] = Constraint(
                 self.renderer.tokenizer,

@@ -306,7 +306,8 @@ class UrlBackend:
         return None if self.spec.usd_per_1m_input is None else self.account.kept
 
     def _name(self, request: _Request) -> str:
-        return digest([self.endpoint.place, request.body])
+        # In its own order: that of a schema's fields is the order in which they are written.
+        return digest([self.endpoint.place, json.dumps(request.body, ensure_ascii=False)])
 
 
 def response_format(schema: Mapping[str, Json]) -> Json:
