@@ -51,7 +51,7 @@ def take_snapshot(task: Task, recipe: Recipe, home: Home) -> str:
     try:
         task_body = {**plain(task), "path": None if task.path is None else str(task.path)}
         body = {"task": task_body, "recipe": plain(recipe)}
-        # In the order of the task: that of a schema's fields is the order in which they are written.
+        # As the task has them: the order of a schema's fields is the one in which they are written.
         text = json.dumps(body, ensure_ascii=False)
         (folder / SNAPSHOT).write_text(text, encoding="utf-8")
         return home.artefacts.put(folder)
