@@ -23,6 +23,8 @@ from steelyard.lifecycle import publish
 from steelyard.store import Alias
 from steelyard.store.plain import plain
 
+SHOWN = 3  # of the rows that differ
+
 
 def command(  # noqa: PLR0913, PLR0917  its options are the command line
     path: TaskPath,
@@ -72,15 +74,24 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
         Text(
             f"Through {_engine(release)}, it scores {parity['score_served']:.3f} on "
             f"{parity['num_examples']} rows of dev, and {parity['score']:.3f} when it was weighed; "
-            f"{len(parity['differing'])} answers differ."
+            f"{_told(len(parity['differing']))}"
         ),
         soft_wrap=True,
     )
-    for row in parity["differing"]:
+    for row in parity["differing"][:SHOWN]:
         said = f"· {row['id']}: weighed {row['weighed']!r}, served {row['served']!r}"
         console.print(Text(said, style="dim"), soft_wrap=True)
     console.print(Text(f"Serve it: steelyard serve {release.name}", style="dim"))
     write_json(json, {**plain(release), "id": release.id, "alias": alias})
+
+
+def _told(differing: int) -> str:
+    """
+    >>> _told(0), _told(19)
+    ('0 answers differ.', '19 answers differ, of which 3 are shown (--json - shows all).')
+    """
+    shown = f", of which {SHOWN} are shown (--json - shows all)" if differing > SHOWN else ""
+    return f"{differing} answers differ{shown}."
 
 
 def _engine(release: Release) -> str:
