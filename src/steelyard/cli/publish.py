@@ -56,6 +56,9 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     check_writable(json)
     task = open_task(path, target)
     alias: Alias = "challenger" if challenger else "champion"
+    console = open_console(json)
+    waiting = "Dev rows are answered once more, through what will serve them …"
+    console.print(Text(waiting, style="dim"), soft_wrap=True)
     published = publish(
         task,
         home=home,
@@ -67,7 +70,6 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
         format=format,
     )
     release, parity = published.release, published.release.parity
-    console = open_console(json)
     known = " was published before, and" if published.known else ""
     console.print(Text(f"{release.id}{known} is the {alias} of {release.name}: {release.recipe}"))
     console.print(
