@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-settings.register_profile("steelyard", deadline=None, derandomize=True)
+settings.register_profile("steelyard", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steelyard")
 
 

@@ -77,7 +77,7 @@ MOMENTS: list[tuple[str, Callable[[Path], bool]]] = [
 
 
 @pytest.mark.parametrize(
-    "moments", [MOMENTS[3:], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=["two", "five"]
+    "moments", [MOMENTS[3:4], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=["one", "five"]
 )
 def test_a_run_killed_at_moments_ends_with_the_verdict_of_an_uninterrupted_one(
     path, monkeypatch, moments

@@ -373,6 +373,7 @@ def test_a_model_learns_what_it_was_shown_and_its_base_does_not(serve, base):
         assert checkpoint.metrics.valid_loss == min(looks)
 
 
+@pytest.mark.slow
 def test_preferences_are_learned_and_watched_by_others(serve, base):
     rows = [(question, answer, "user") for question, answer in PAIRS]
     with serve(bases=(base,)).client() as client:
