@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 
 import pytest
@@ -40,7 +41,8 @@ def todo() -> Todo:
     return Todo()
 
 
-def test_what_waits_is_done_in_its_order_and_a_failure_stops_nothing(todo, caplog):
+def test_what_waits_is_done_in_its_order_and_a_failure_stops_nothing(todo, monkeypatch, caplog):
+    monkeypatch.setattr(background, "AGAIN_SECONDS", 0.01)
     todo.waiting.extend(["one", "bad", "two"])
     worker = Worker("todo", todo.take, todo.do)
     worker.start()
@@ -64,6 +66,21 @@ def test_a_database_that_cannot_be_read_is_read_again(todo, monkeypatch, caplog)
     assert todo.changed.wait(10)
     worker.close(10)
     assert todo.done == ["one"]
+
+
+def test_what_cannot_be_taken_is_tried_again_after_a_pause_and_not_at_once(caplog):
+    def take() -> str:
+        raise PermissionError
+
+    worker = Worker("todo", take, print)
+    worker.start()
+    deadline = time.monotonic() + 10
+    while not caplog.records:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)
+    worker.close(10)
+    assert [record.getMessage() for record in caplog.records] == ["todo failed: PermissionError"]
 
 
 def test_one_that_was_never_started_closes_at_once(todo):

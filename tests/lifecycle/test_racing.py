@@ -139,6 +139,16 @@ def test_training_starts_only_where_a_perfect_score_would_still_win(
     assert "not even a perfect score would beat zero-shot" in lora["why"]
 
 
+def test_with_a_tolerance_of_1_nobody_is_beaten_and_nothing_is_trained(
+    task: Task, tmp_path: Path
+) -> None:
+    found = weigh(replace(task, tolerance=1.0), home=tmp_path, recipes=RECIPES).to_json()
+    assert "not even a perfect score would beat" in named(found, "lora")["why"]
+    asked = [named(found, name) for name in ("zero-shot", "few-shot")]
+    assert [one["status"] for one in asked] == ["finished", "finished"]
+    assert found["outcome"] == "chosen"
+
+
 def test_lone_answers_come_in_the_last_round_or_in_the_first_where_a_limit_is_about_them(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

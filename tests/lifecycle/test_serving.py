@@ -202,6 +202,25 @@ def test_a_release_and_its_base_are_served_by_one_child(server, llama, task, kno
     assert scales == [1.0, 0.0]
 
 
+def test_the_base_of_a_release_under_llama_cpp_is_no_tuned_model(server):
+    """It learns nothing, is not deleted, and goes on answering."""
+    with server.client() as client:
+        assert client.models.retrieve("model").model_extra["steelyard"] == {"kind": "base"}
+        with pytest.raises(openai.BadRequestError, match="was not fine-tuned here"):
+            client.models.delete("model")
+        file = client.files.create(
+            file=(
+                "a.jsonl",
+                b'{"messages": [{"role": "user", "content": "a"}, '
+                b'{"role": "assistant", "content": "b"}]}',
+            ),
+            purpose="fine-tune",
+        )
+        with pytest.raises(openai.BadRequestError, match=r"runs elsewhere.*Base models here: none"):
+            client.fine_tuning.jobs.create(model="model", training_file=file.id)
+    assert heard(server, "hello") == "a b"
+
+
 def test_a_child_that_is_killed_in_a_stream_ends_it_with_an_error_and_the_next_works(server, llama):
     answer = llama.answer
 

@@ -83,7 +83,20 @@ def test_a_wider_tolerance_lets_the_cheaper_recipe_win_from_the_gap_and_its_inte
         (behind.difference, 1.0, "chosen", "near"),
     ]
     assert entry["now"] == 0.02
-    assert entry["sentence"] == "Tolerance (now 0.020): from 0.040 on near would be used."
+    assert entry["sentence"] == (
+        "Tolerance (now 0.020): from 0.040 on near, now the safer bet, would be chosen."
+    )
+
+
+def test_another_value_never_names_what_is_the_answer_already_as_if_it_were_not():
+    """What is chosen now may be left open elsewhere; what is the safer bet now, chosen."""
+    for entry in (points(case(LORA, NEAR)), points(case(NEAR, LORA, PLAIN))):
+        for found in entry.values():
+            assert "near would be used" not in found["sentence"]
+    open_still = Answer("cannot_tell", "b").instead_of(Answer("cannot_tell", "a"))
+    assert open_still == "the data could still not tell (b would be the safer bet)"
+    left_open = Answer("cannot_tell", "a").instead_of(Answer("chosen", "a"))
+    assert left_open == "the data could not tell (a would be the safer bet)"
 
 
 def test_a_limit_on_the_wait_turns_at_the_waits_that_were_measured():

@@ -23,6 +23,7 @@ from steelyard.lifecycle import open_home, publish, rollback
 from steelyard.lifecycle.releases import Served
 from steelyard.models.fake import FakeBackend
 from steelyard.serve import gate, protocol
+from steelyard.serve.gate import scope_of
 from steelyard.store.traffic import Traffic
 from steelyard.tasks import load_task
 
@@ -227,6 +228,26 @@ def test_a_key_may_do_what_its_scopes_say(serve, secret):
     assert statuses("/v1/models") == [200, 403, 200]
     assert statuses("/metrics") == [403, 403, 200]
     assert server.get("/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("POST", "/v1/vector_stores/vs_1/search", "ask"),
+        ("POST", "/v1/vector_stores/vs_1/search/", "ask"),
+        ("POST", "/v1/vector_stores/search", "admin"),
+        ("POST", "/v1/vector_stores/vs_1/files/search", "admin"),
+        ("GET", "/v1/vector_stores/vs_1/file_batches/search", "admin"),
+        ("DELETE", "/v1/vector_stores/vs_1/search", "admin"),
+        ("DELETE", "/v1/models/ft:a", "admin"),
+        ("POST", "/v1/fine_tuning/jobs", "admin"),
+        ("POST", "/v1/feedback", "feedback"),
+    ],
+)
+def test_a_search_alone_of_what_is_the_administrators_needs_no_more_than_to_ask(
+    method, path, scope
+):
+    assert scope_of(method, path) == scope
 
 
 def test_a_key_that_asks_too_much_is_told_when_to_try_again(serve, secret):

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import openai
 import pytest
 
-from servers import Running
+from servers import Running, running
 from steelyard.lifecycle import open_home
 from steelyard.serve import uploading
 from steelyard.serve.multipart import Form
@@ -240,11 +240,16 @@ def test_a_full_disk_is_said_and_the_next_request_works(server, client, home, mo
     assert client.files.create(file=b"x", purpose="assistants").bytes == 1
 
 
-def test_what_a_killed_server_left_of_an_upload_is_removed(serve, home):
+def test_what_a_killed_server_left_of_an_upload_is_removed(home):
     (home / "files").mkdir()
     (home / "files" / ".part-abc").write_bytes(b"half")
-    serve()
-    assert left(home) == []
+    (home / "files" / "file-0a1b.txt").write_bytes(b"whole, but without its row")
+    (home / "files" / "mine.txt").write_bytes(b"not ours")
+    with running(home) as server, server.client() as client:
+        kept = client.files.create(file=b"x", purpose="assistants").id
+        assert left(home) == [kept, "mine.txt"]
+    with running(home):
+        assert left(home) == [kept, "mine.txt"]
 
 
 def test_files_need_the_scope_admin(serve, home):

@@ -14,12 +14,13 @@ from typing import Any
 
 import openai
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from servers import Running, running
 from steelyard.errors import DoesNotFitError
-from steelyard.lifecycle import tuning
+from steelyard.lifecycle import background, tuning
 from steelyard.serve.service import Settings
-from steelyard.store.tuning import ACTIVE
+from steelyard.store.tuning import ACTIVE, Tuning
 
 Serve = Callable[..., Running]
 SCRIPT = Path(__file__).parents[2] / "examples" / "tickets" / "fine_tune.py"
@@ -240,6 +241,36 @@ def test_a_server_that_ends_leaves_its_job_to_the_next_one(home):
     again = "The server ended while this job was running; it is queued again, from its beginning"
     assert lines.count(again) == 1
     assert lines.count("Fine-tuning job started") == 2
+
+
+def test_what_was_begun_without_a_row_is_removed_at_the_next_start(home):
+    bases = ("slow=fake:0",)
+    with running(home, Settings(bases=bases)) as server, server.client() as client:
+        job = ended(client, created(client, "slow").id)
+    (home / "tuning" / "ftjob-none").mkdir(parents=True)
+    (home / "tuning" / "ftjob-none" / "job.json").write_text("{}")
+    with running(home, Settings(bases=bases)) as server, server.client() as client:
+        assert not (home / "tuning" / "ftjob-none").exists()
+        assert client.fine_tuning.jobs.retrieve(job.id).status == "succeeded"
+
+
+def test_a_job_whose_end_could_not_be_written_is_done_again(client, monkeypatch):
+    move, failed = Tuning.move, []
+
+    def full(self: Tuning, id: str, status: str, **more: Any) -> bool:
+        if status == "succeeded" and not failed:
+            failed.append(id)
+            raise OperationalError("UPDATE", {}, Exception("disk full"))
+        return move(self, id, status, **more)
+
+    def broken(*_: Any) -> None:
+        raise OperationalError("UPDATE", {}, Exception("disk full"))
+
+    monkeypatch.setattr(background, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(tuning.Tuner, "_fail", broken)
+    monkeypatch.setattr(Tuning, "move", full)
+    job = ended(client, created(client).id)
+    assert (job.status, failed) == ("succeeded", [job.id])
 
 
 def test_a_job_fails_with_its_reason_and_the_next_one_runs(client, monkeypatch):

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 from pydantic import BaseModel
 
 from servers import Running, running
 from steelyard.lifecycle import find_release, open_home, open_release
+from steelyard.models.fake import FakeEmbedder
 from steelyard.tasks import load_task
 
 
@@ -247,6 +249,16 @@ def test_a_response_is_parsed_into_a_form(client, asked):
     example, answer = asked("json")
     found = client.responses.parse(model="json", input=example.input, text_format=Person)
     assert found.output_parsed == Person(**answer.value)
+
+
+def test_a_vector_with_numbers_that_are_none_is_an_error_and_not_null(client, monkeypatch):
+    def broken(_self: Any, texts: Any) -> Any:
+        return np.full((len(texts), 4), np.nan, np.float32)
+
+    monkeypatch.setattr(FakeEmbedder, "embed", broken)
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.with_options(max_retries=0).embeddings.create(model="fake-embedder", input="a")
+    assert caught.value.code == "no_vector"
 
 
 def test_embeddings_have_length_1_and_are_the_same_in_both_encodings(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,6 +85,65 @@ def test_a_deleted_file_is_found_no_more(client):
     client.files.delete(file.id)
     assert client.vector_stores.search(store.id, query="lost card").data == []
     assert client.vector_stores.files.list(store.id).data == []
+
+
+def test_a_file_that_is_cancelled_while_it_is_taken_up_is_not_found(client, monkeypatch):
+    from steelyard.lifecycle.vector_stores import Stores
+
+    read, begun, go_on = Stores._read, threading.Event(), threading.Event()
+
+    def slowly(self: Stores, member: Any) -> int:
+        size = read(self, member)
+        begun.set()
+        assert go_on.wait(30)
+        return size
+
+    monkeypatch.setattr(Stores, "_read", slowly)
+    store = client.vector_stores.create()
+    file = client.files.create(file=("a.txt", HOURS), purpose="assistants")
+    batch = client.vector_stores.file_batches.create(store.id, file_ids=[file.id])
+    assert begun.wait(30)
+    client.vector_stores.file_batches.cancel(batch.id, vector_store_id=store.id)
+    go_on.set()
+    deadline = time.monotonic() + 30
+    while client.vector_stores.search(store.id, query="Oslo").data:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert wait(client, store.id).file_counts.cancelled == 1
+
+
+def test_a_file_that_was_taken_out_by_half_leaves_no_text_and_can_be_taken_out_again(
+    serve, home, monkeypatch
+):
+    from steelyard.store.vector_stores import VectorStores
+
+    def killed(*_: Any) -> bool:
+        raise RuntimeError
+
+    with serve().client() as client:
+        store = client.vector_stores.create()
+        file = taken_up(client, store.id, "fees.md", FEES)
+        with monkeypatch.context() as patch:
+            patch.setattr(VectorStores, "take_out", killed)
+            with pytest.raises(openai.InternalServerError):
+                client.with_options(max_retries=0).files.delete(file.id)
+        assert client.vector_stores.search(store.id, query="lost card").data == []
+        client.files.delete(file.id)
+        assert client.vector_stores.files.list(store.id).data == []
+
+
+def test_attributes_that_are_no_numbers_are_refused(serve):
+    server = serve()
+    with server.client() as client:
+        store = client.vector_stores.create()
+        file = client.files.create(file=("a.txt", HOURS), purpose="assistants")
+        with pytest.raises(openai.BadRequestError, match="attributes"):
+            client.post(
+                f"/vector_stores/{store.id}/files",
+                cast_to=object,
+                content=f'{{"file_id": "{file.id}", "attributes": {{"a": NaN}}}}'.encode(),
+                options={"headers": {"Content-Type": "application/json"}},
+            )
 
 
 def test_a_store_is_made_with_its_files_listed_and_renamed(client):

@@ -102,7 +102,7 @@ def _by_pairs(text: str) -> Iterator[Span]:
     """Runs of capitalised words; of each, the part from the first word that begins a person."""
     for match in _PAIR.finditer(text):
         if match["name"] is None:
-            before = text[: match.start()][-LOOK_BACK:]
+            before = _before(text, match.start())
             if _is_given(match["one"]) and _BEFORE.search(before) and ", " not in before[-2:]:
                 yield match.span("one")
             continue
@@ -112,7 +112,7 @@ def _by_pairs(text: str) -> Iterator[Span]:
         # A thing named after somebody is not that person, and neither is a saint's town.
         if len(known) < len(words) and _is_no_person(words[-1][1]):
             continue
-        if _SAINTS.search(text[:start]) or _FIRM.match(text, end) or not known:
+        if _SAINTS.search(_before(text, start)) or _FIRM.match(text, end) or not known:
             continue
         first = known[0]
         while len([word for _, word in words[first:] if word[0].isupper()]) >= 2:
@@ -134,9 +134,14 @@ def _is_person(text: str, start: int, end: int) -> bool:
         or words[-1].casefold() in _words("surnames")
         or words[-1].rpartition("-")[2].casefold() in _words("surnames")
         or _SURE_PARTICLE.search(run) is not None
-        or _BEFORE.search(text[:start][-LOOK_BACK:]) is not None
+        or _BEFORE.search(_before(text, start)) is not None
         or _BEHIND.match(text, end) is not None
     )
+
+
+def _before(text: str, place: int) -> str:
+    """What stands just before a place: so much that the work grows with the text and not faster."""
+    return text[max(0, place - LOOK_BACK) : place]
 
 
 def _is_given(word: str) -> bool:

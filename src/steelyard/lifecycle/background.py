@@ -7,10 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
-
 T = TypeVar("T")
-AGAIN_SECONDS = 5.0  # after the database could not be read or written, as on a full disk
+AGAIN_SECONDS = 5.0  # after a failure: what failed may be `take` itself, as on a full disk
 log = logging.getLogger("steelyard.background")
 
 
@@ -18,7 +16,8 @@ class Worker(Generic[T]):
     """A thread that takes what is to be done and does it, until it is closed.
 
     `take` gives the next thing, or None while there is nothing. What fails in `do` is its own to
-    tell; an error that comes out of it is logged by its kind, and the next thing is done.
+    tell; an error that comes out of either is logged by its kind, and the next thing is done a
+    little later, so that one that cannot be got over does not keep the machine busy.
     """
 
     def __init__(self, name: str, take: Callable[[], T | None], do: Callable[[T], None]) -> None:
@@ -60,12 +59,9 @@ class Worker(Generic[T]):
                     self._do(item)
                     continue
                 seconds = None
-            except SQLAlchemyError as error:
-                log.error("%s: %s", self._thread.name, type(error).__name__)
-                seconds = AGAIN_SECONDS
             except Exception as error:  # the job worker: the next one is done
                 log.error("%s failed: %s", self._thread.name, type(error).__name__)
-                continue
+                seconds = AGAIN_SECONDS
             with self._change:
                 if not (self._woken or self._closing):
                     self._change.wait(seconds)

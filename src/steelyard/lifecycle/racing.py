@@ -302,14 +302,15 @@ class Race:
 
     def _unbeatable(self, but: str) -> str | None:
         """Another recipe that is shown to be within the tolerance of a perfect score."""
-        measured = self.plan[0]
+        measured, tolerance = self.plan[0], self.trials.task.tolerance
         for name in self._running():
             if name == but:
                 continue
             own = _scores(self.weighed[name])
             perfect = dict.fromkeys(own, 1.0)
-            if overtaken(
-                perfect, own, measured, margin=-self.trials.task.tolerance, level=1 - CONFIDENCE
+            # No two scores from 0 to 1 are more than 1 apart: then there is nothing to be shown.
+            if tolerance >= 1 or overtaken(
+                perfect, own, measured, margin=-tolerance, level=1 - CONFIDENCE
             ):
                 return name
         return None

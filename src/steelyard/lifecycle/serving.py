@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LLAMA = "llama.cpp"
 ADAPTER, WHOLE, SMALL = "gguf-adapter", "gguf", "gguf-q8_0"
 FORMATS = (ADAPTER, WHOLE, SMALL)  # of weights that llama.cpp reads
+PARTIAL = ".engine-"  # a folder that weights are written into
 
 
 def prepare(
@@ -197,7 +198,9 @@ def _write(backend: TorchBackend, format: str, folder: Path) -> None:
 
 def _put(home: Home, write: Callable[[Path], None]) -> str:
     """The artefact of what `write` writes into a folder."""
-    folder = Path(tempfile.mkdtemp(dir=home.path, prefix=".engine-"))
+    for left in home.path.glob(f"{PARTIAL}*"):  # by a kill; one process works in a home at a time
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=home.path, prefix=PARTIAL))
     try:
         write(folder)
         return home.artefacts.put(folder)

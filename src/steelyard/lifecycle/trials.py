@@ -127,9 +127,9 @@ class Trials:
 
     def out(self, weighed: Weighed) -> Weighed:
         """The recipe as it is, and said to be through; its system is let go, and what its training
-        would have gone on from."""
+        would have gone on from, unless another `weigh` with more time would."""
         gone = self.built.pop(weighed.recipe, None)
-        if gone is not None and gone.unfinished is not None:
+        if gone is not None and gone.unfinished is not None and not self.is_late():
             shared = {built.unfinished for built in self.built.values()}
             if gone.unfinished not in shared:
                 shutil.rmtree(gone.unfinished, ignore_errors=True)

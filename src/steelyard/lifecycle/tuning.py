@@ -117,8 +117,10 @@ def folder_of(home: Home, id: str) -> Path:
 def _read(home: Home, order: Order, file: StoredFile, param: str) -> ChatFile:
     try:
         found = read_chat_file(uploads.path_of(home, file))
-    except (DataError, OSError) as error:
+    except DataError as error:
         raise _refused(f"{file.id}: {error}", param) from error
+    except OSError as error:  # deleted just now; the error would tell a path of the server
+        raise _refused(f"{file.id}: it cannot be read any more", param) from error
     wanted = FORMS[order.method]
     if found.form != wanted:
         told = f"{file.id} holds {found.form}, and the method {order.method} learns from {wanted}"
@@ -204,6 +206,9 @@ class Tuner:
 
     def start(self) -> None:
         """Take up what is queued, first of all what a server that ended left unfinished."""
+        for folder in folder_of(self._home, "").glob("*"):
+            if self._home.tuning.find(folder.name) is None:  # it ended before there was a row
+                shutil.rmtree(folder, ignore_errors=True)
         for job in self._home.tuning.all("running"):
             self._home.tuning.move(job.id, "queued")
             step = last_step(self._home.jobs / _key(folder_of(self._home, job.id)))
@@ -237,10 +242,10 @@ class Tuner:
         self._worker.close(timeout_s)
 
     def _take(self) -> TuningJob | None:
-        """The oldest job that waits, as it begins."""
+        """The oldest job that waits, as it begins, or one whose end could not be written."""
         self._clear()
-        for job in reversed(self._home.tuning.all("queued")):
-            if self._home.tuning.move(job.id, "running", of=("queued",)):
+        for job in reversed(self._home.tuning.all(*ACTIVE)):
+            if self._home.tuning.move(job.id, "running"):
                 return job
         return None
 

@@ -23,7 +23,7 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 RESULTS = "fine-tune-results"  # of files that jobs write
 SUFFIX = re.compile(r"\.[a-z0-9]{1,10}")
 NAME_CHARACTERS = 255
-PARTIAL = ".part-"
+PARTIAL, PREFIX = ".part-", "file-"  # of what is on its way, and of ids
 
 
 def folder_of(home: Home) -> Path:
@@ -60,7 +60,7 @@ def keep(home: Home, part: Path, *, name: str, purpose: str) -> StoredFile:
     if purpose == "fine-tune":
         read_chat_file(part)
     name = re.split(r"[/\\]", name)[-1][:NAME_CHARACTERS] or "file"
-    file = StoredFile(new_id("file-"), name, purpose, part.stat().st_size, utc_now())
+    file = StoredFile(new_id(PREFIX), name, purpose, part.stat().st_size, utc_now())
     part.rename(path_of(home, file))
     home.files.add(file)
     return file
@@ -79,6 +79,9 @@ def remove(home: Home, file: StoredFile) -> None:
 
 
 def clear_partial(home: Home) -> None:
-    """Remove what uploads left that were under way when a server was killed."""
-    for path in folder_of(home).glob(f"{PARTIAL}*"):
-        path.unlink(missing_ok=True)
+    """Remove what was on its way in, or out, when a server was killed: bytes without a row."""
+    known = {path_of(home, file) for file in home.files.all()}
+    for begins in (PARTIAL, PREFIX):
+        for path in folder_of(home).glob(f"{begins}*"):
+            if path not in known:
+                path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ documents are named "FILE/DOCUMENT", so that a passage knows which file it is fr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from steelyard.lifecycle.knowledge import open_knowledge
 from steelyard.lifecycle.renewing import drop_collection
 from steelyard.models import Embedder
 from steelyard.store.files import StoredFile, new_id
-from steelyard.store.vector_stores import Member, VectorStore
+from steelyard.store.vector_stores import FileStatus, Member, VectorStore
 
 BEST = 2 / (FUSED_K + 1)  # of a passage that is first by words and by meaning
 MOST_OPEN = 32  # stores whose index stays in memory. Source: ours
@@ -71,15 +71,16 @@ class Stores:
 
     def create(self, name: str, metadata: dict[str, str]) -> VectorStore:
         """A new store, without files."""
-        store = self._home.vector_stores.add(new_id("vs_"), name, metadata)
-        open_knowledge(self._home.path, store.id).close()
-        return store
+        id = new_id("vs_")
+        open_knowledge(self._home.path, id).close()  # first: no row without a base
+        return self._home.vector_stores.add(id, name, metadata)
 
     def remove(self, store: VectorStore) -> None:
         """Remove a store with all that is searched in it; the files stay."""
+        # The texts first: whoever is killed in between can be asked again, as the row is there.
+        drop_collection(self._home, store.id)
         self._home.vector_stores.remove(store.id)
         self._forget(store.id)
-        drop_collection(self._home, store.id)
 
     def put(
         self,
@@ -96,9 +97,10 @@ class Stores:
 
     def take_out(self, member: Member) -> None:
         """Take a file out of a store; the file itself stays."""
-        self._home.vector_stores.take_out(member.store, member.file)
         with open_knowledge(self._home.path, member.store, create=False) as base:
-            _drop(base, member.file)
+            _drop(base, member.file)  # first, as in `remove`
+            self._home.vector_stores.take_out(member.store, member.file)
+            _drop(base, member.file)  # taken up in between
 
     def forget_file(self, file: StoredFile) -> None:
         """Take a file out of every store."""
@@ -107,7 +109,7 @@ class Stores:
 
     def passages(self, member: Member) -> list[Passage]:
         """What is searched of a file, in its order."""
-        return self._index(member.store).passages(self._scope(member.store, [member.file]))
+        return self._index(member.store).passages(self._scope(member.store, {member.file}))
 
     # ------------------------------------------------------------ searching
 
@@ -120,7 +122,7 @@ class Stores:
     ) -> list[Hit]:
         """The k best passages for any of the queries, of the files whose attributes are wanted."""
         members = {one.file: one for one in self._home.vector_stores.members(store.id)}
-        chosen = [id for id, member in members.items() if wanted(member.attributes)]
+        chosen = {id for id, member in members.items() if wanted(member.attributes)}
         self._home.vector_stores.touch(store.id)
         if not chosen:
             return []
@@ -137,7 +139,7 @@ class Stores:
                 best[passage.id] = Hit(members[file], passage, score)
         return sorted(best.values(), key=lambda hit: -hit.score)[:k]
 
-    def _scope(self, store: str, files: Sequence[str] | None) -> Scope:
+    def _scope(self, store: str, files: Collection[str] | None) -> Scope:
         if files is None:
             return Scope(any_time=True)
         with open_knowledge(self._home.path, store, create=False) as base:
@@ -177,15 +179,16 @@ class Stores:
         return waiting[-1] if waiting else None
 
     def _take_up(self, member: Member) -> None:
+        status: FileStatus = "completed"
+        size, told = 0, None
         try:
             size = self._read(member)
         except Exception as error:  # the job worker: this file fails
             if self._worker.closing:
                 return
+            status = "failed"
             told = str(error) if isinstance(error, SteelyardError) else type(error).__name__
-            self._home.vector_stores.end(member, "failed", error=told)
-            return
-        if not self._home.vector_stores.end(member, "completed", size_bytes=size):
+        if not self._home.vector_stores.end(member, status, size_bytes=size, error=told):
             self._gone(member)
 
     def _read(self, member: Member) -> int:
@@ -209,11 +212,12 @@ class Stores:
         return sum(len(one.text.encode()) for one in self.passages(member))
 
     def _gone(self, member: Member) -> None:
-        """A file, or its store, was taken away while it was taken up."""
+        """A file, or its store, was taken away while it was taken up, or it was cancelled."""
+        found = self._home.vector_stores.members(member.store, file=member.file)
         if self._home.vector_stores.find(member.store) is None:
             self._forget(member.store)
             drop_collection(self._home, member.store)
-        elif not self._home.vector_stores.members(member.store, file=member.file):
+        elif not found or found[0].status == "cancelled":
             with open_knowledge(self._home.path, member.store, create=False) as base:
                 _drop(base, member.file)
 

@@ -50,6 +50,22 @@ class Answer:
             return f"the data could not tell ({self.recipe} would be the safer bet)"
         return "nothing would do"
 
+    def instead_of(self, now: Answer) -> str:
+        """What another value comes to, where `now` is what the verdict came to.
+
+        The safer bet of data that cannot tell is no choice yet, so it may become one.
+
+        >>> Answer("chosen", "a").instead_of(Answer("cannot_tell", "a"))
+        'a, now the safer bet, would be chosen'
+        >>> Answer("chosen", "b").instead_of(Answer("cannot_tell", "a"))
+        'b would be used'
+        """
+        if now.outcome == "cannot_tell" and self.outcome == "cannot_tell":
+            return f"the data could still not tell ({self.recipe} would be the safer bet)"
+        if now.outcome == "cannot_tell" and self.recipe == now.recipe:
+            return f"{self.recipe}, now the safer bet, would be chosen"
+        return str(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -336,11 +352,13 @@ def _now(of: str, now: float | None, form: Callable[[float], str]) -> str:
 def _words(pieces: Sequence[Json], now: float | None, form: Callable[[float], str]) -> str:
     """What would come of less, and of more, than now; the nearest step on either side."""
     at = here(pieces, now)
-    said = []
+    current, said = _answer(pieces[at]), []
     if at > 0:
-        said.append(f"below {form(pieces[at]['from'])} {_answer(pieces[at - 1])}")
+        less = _answer(pieces[at - 1]).instead_of(current)
+        said.append(f"below {form(pieces[at]['from'])} {less}")
     if at + 1 < len(pieces):
-        said.append(f"from {form(pieces[at]['to'])} on {_answer(pieces[at + 1])}")
+        more = _answer(pieces[at + 1]).instead_of(current)
+        said.append(f"from {form(pieces[at]['to'])} on {more}")
     return "; ".join(said) or "no other value changes the answer"
 
 

@@ -203,7 +203,13 @@ def _gguf_tokenizer(gguf: Path, own: str | None) -> Any:
     transformers = need("transformers", "torch")
     transformers.utils.logging.set_verbosity_error()
     if own is not None:
-        return transformers.AutoTokenizer.from_pretrained(own, trust_remote_code=False)
+        try:
+            return transformers.AutoTokenizer.from_pretrained(own, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{own}: no tokenizer can be read there ({error}); expected a folder with "
+                "tokenizer.json"
+            ) from error
     name = _file_hash(gguf)
     folders = [cache_folder() / "models" / name, cache_folder() / "tokenizers" / name]
     for folder in folders:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,6 +64,7 @@ class Catalogue:
     _aliases: dict[str, str] = field(default_factory=dict)
     _shares: dict[str, tuple[str, float]] = field(default_factory=dict)
     _state: int = -1
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of `put` and `take`
 
     def load(self) -> None:
         """Open all that has an alias, and the base models.
@@ -96,12 +98,15 @@ class Catalogue:
             SteelyardError: its base or its weights cannot be opened.
         """
         backend = open_backend(ModelSpec(**job.asked["base"])).adapted(folder)
+        made = Plain(job.model, backend, int(time.time()))
         # Another dict: whoever goes through this one is not disturbed.
-        self.plain = {**self.plain, job.model: Plain(job.model, backend, int(time.time()))}
+        with self._lock:
+            self.plain = {**self.plain, job.model: made}
 
     def take(self, name: str) -> None:
         """Have a model that was fine-tuned answer no more."""
-        self.plain = {known: plain for known, plain in self.plain.items() if known != name}
+        with self._lock:
+            self.plain = {known: plain for known, plain in self.plain.items() if known != name}
 
     def look(self, *, first: bool = False) -> bool:
         """Take up what was promoted since the last look; whether there was anything.
@@ -202,7 +207,8 @@ class Catalogue:
     def _add_base(self, served: Served) -> None:
         if served.base is not None:
             name, backend = served.base
-            self.plain.setdefault(name, Plain(name, backend, int(time.time())))
+            spec = ModelSpec(name, backend.source, engine="llama.cpp")
+            self.plain.setdefault(name, Plain(name, backend, int(time.time()), spec))
         if served.release.serving is not None:
             return  # the models that it was weighed with are not loaded beside
         for spec in served.task.models:

@@ -30,6 +30,7 @@ MAX_HEADER_BYTES = 32_000
 READ_SECONDS = 30.0  # for a whole body
 CLEAN_PATH = re.compile(r"(?:/[\w.@:~+-]+)*/?", re.ASCII)
 OF_ADMIN = ("/metrics", "/v1/admin", "/v1/files", "/v1/fine_tuning", "/v1/vector_stores")
+SEARCH = re.compile(r"/v1/vector_stores/[^/]+/search/?")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Respond = Callable[[Scope, bytes, Receive, Send], Awaitable[None]]
@@ -173,7 +174,7 @@ def scope_of(method: str, path: str) -> str:
     """
     if path.startswith("/v1/feedback"):
         return "feedback"
-    if path.startswith("/v1/vector_stores/") and path.rstrip("/").endswith("/search"):
+    if method == "POST" and SEARCH.fullmatch(path):
         return "ask"
     return "admin" if method == "DELETE" or path.startswith(OF_ADMIN) else "ask"
 

@@ -69,6 +69,13 @@ REPLIES: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/v1/models"): _reply("list", data=_list(MODEL)),
     ("GET", "/v1/models/{name}"): MODEL,
     ("POST", "/v1/feedback"): _reply("feedback", id=TEXT, response_id=TEXT, new=TRUTH),
-    ("GET", "/health"): _object(status=TEXT, waiting=COUNT, lost_records=COUNT, problems=COUNT),
+    ("GET", "/health"): _object(
+        status=TEXT,
+        waiting=COUNT,
+        lost_records=COUNT,
+        problems=COUNT,
+        refreshing=TRUTH,
+        refresh_failed=TRUTH,
+    ),
     ("GET", "/openapi.json"): _object(openapi=TEXT, info={"type": "object"}, paths={}),
 }

@@ -48,39 +48,9 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
     tuner = Tuner(home, catalogue.put, catalogue.take)
     stores = Stores(home, partial(waiting_embedder, catalogue, engine))
     service = Service(settings, home, engine, catalogue, recorder, tuner, stores)
-    service.tracing = open_tracing(settings.trace)
-    gauges = service.metrics.gauges
-    gauges["steelyard_waiting"] = ("Requests in the queue.", lambda: engine.num_waiting)
-    gauges["steelyard_lost_records"] = ("Records not written.", lambda: recorder.lost)
-    gauges["steelyard_engine_busy_seconds"] = (
-        "How long the call that runs has been running.",
-        lambda: engine.busy_seconds,
-    )
-    gauges["steelyard_tuning_jobs"] = (
-        "Fine-tuning jobs that wait or run.",
-        lambda: len(home.tuning.all(*ACTIVE)),
-    )
-    gauges["steelyard_problems"] = (
-        "Releases that could not be opened.",
-        lambda: len(catalogue.problems),
-    )
-    gauges["steelyard_refresh_running"] = (
-        "1 while this server refreshes something.",
-        lambda: float(service.refresher.is_running),
-    )
-    service.metrics.labelled["steelyard_refresh_due_seconds"] = (
-        "Until the task file of each name has it refreshed.",
-        service.refresher.seconds_left,
-    )
-    service.metrics.labelled["steelyard_drift_p_value"] = (
-        "Of each sign of drift, as it was last looked at.",
-        lambda: {key: p for key, (p, _) in _signs(home).items() if p is not None},
-    )
-    service.metrics.labelled["steelyard_drift_alarm"] = (
-        "1 where a sign of drift was there.",
-        lambda: {key: float(alarm) for key, (_, alarm) in _signs(home).items()},
-    )
+    _measure(service)
     try:
+        service.tracing = open_tracing(settings.trace)
         service.read_keys()
         if settings.host not in LOOPBACK and not service.needs_key:
             raise InputError(
@@ -100,6 +70,42 @@ def open_service(home: Home, settings: Settings) -> Iterator[Service]:
         traffic.close()
         if service.tracing is not None:
             service.tracing.close()
+
+
+def _measure(service: Service) -> None:
+    """Have `/metrics` show what is as it is now."""
+    home, engine, recorder = service.home, service.engine, service.recorder
+    gauges = service.metrics.gauges
+    gauges["steelyard_waiting"] = ("Requests in the queue.", lambda: engine.num_waiting)
+    gauges["steelyard_lost_records"] = ("Records not written.", lambda: recorder.lost)
+    gauges["steelyard_engine_busy_seconds"] = (
+        "How long the call that runs has been running.",
+        lambda: engine.busy_seconds,
+    )
+    gauges["steelyard_tuning_jobs"] = (
+        "Fine-tuning jobs that wait or run.",
+        lambda: len(home.tuning.all(*ACTIVE)),
+    )
+    gauges["steelyard_problems"] = (
+        "Releases that could not be opened.",
+        lambda: len(service.catalogue.problems),
+    )
+    gauges["steelyard_refresh_running"] = (
+        "1 while this server refreshes something.",
+        lambda: float(service.refresher.is_running),
+    )
+    service.metrics.labelled["steelyard_refresh_due_seconds"] = (
+        "Until the task file of each name has it refreshed.",
+        service.refresher.seconds_left,
+    )
+    service.metrics.labelled["steelyard_drift_p_value"] = (
+        "Of each sign of drift, as it was last looked at.",
+        lambda: {key: p for key, (p, _) in _signs(home).items() if p is not None},
+    )
+    service.metrics.labelled["steelyard_drift_alarm"] = (
+        "1 where a sign of drift was there.",
+        lambda: {key: float(alarm) for key, (_, alarm) in _signs(home).items()},
+    )
 
 
 def serve(

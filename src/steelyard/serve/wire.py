@@ -32,7 +32,7 @@ Stops = str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None
 class Strict(BaseModel):
     """A part of a request; a key that is not known is an error that names it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Part(BaseModel):

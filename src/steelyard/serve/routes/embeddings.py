@@ -65,6 +65,9 @@ async def embed(asked: EmbeddingRequest, request: Request) -> Response:
         raise _failed(span, too_busy(str(error))) from error
     except Exception as error:
         raise _failed(span, as_request_error(error)) from error
+    if not np.isfinite(vectors).all():  # JSON would say null in its place
+        told = f"{model.name} gave a vector with numbers that are none"
+        raise _failed(span, RequestError(told, status=500, code="no_vector"))
     if span is not None:
         span.ended("", model.name, Usage(tokens))
     if asked.dimensions not in (None, vectors.shape[1]):

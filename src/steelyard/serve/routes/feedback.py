@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.errors import RequestError, WorkError
 from steelyard.lifecycle.learning import problem
 from steelyard.lifecycle.releases import Served
 from steelyard.serve import wire
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.routing import Router
 from steelyard.serve.service import Service, service_of
 from steelyard.store.traffic import Feedback
@@ -61,7 +62,7 @@ async def give(asked: FeedbackRequest, request: Request) -> Response:
         raise RequestError(str(error), status=507, code="not_kept", retry_after_s=60.0) from error
     service.metrics.count("steelyard_feedback_total", "Feedback that was kept.", float(new))
     body = {"id": feedback.id, "object": "feedback", "response_id": asked.response_id, "new": new}
-    return JSONResponse(body)
+    return JsonReply(body)
 
 
 async def _check_correction(service: Service, asked: FeedbackRequest, release: str) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 
 from steelyard.core import Json
 from steelyard.errors import InputError, RequestError
 from steelyard.lifecycle import uploads
 from steelyard.serve import wire
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.listing import Ordered, listed, unix
 from steelyard.serve.multipart import FILE
 from steelyard.serve.routing import Router, invalid
@@ -57,20 +58,20 @@ async def create(request: Request) -> Response:
         except InputError as error:
             told = f"Invalid file format. {error}"
             raise RequestError(told, code="invalid_file_format", param="file") from None
-    return JSONResponse(file_body(file))
+    return JsonReply(file_body(file))
 
 
 @router.get("/v1/files", query=FileListing)
 async def list_files(asked: FileListing, request: Request) -> Response:
     """The files that were uploaded, and those that jobs wrote."""
     files = service_of(request).home.files.all(asked.purpose)
-    return JSONResponse(listed([file_body(file) for file in files], asked))
+    return JsonReply(listed([file_body(file) for file in files], asked))
 
 
 @router.get("/v1/files/{name}")
 async def show(request: Request) -> Response:
     """One of them."""
-    return JSONResponse(file_body(find_file(service_of(request), request.path_params["name"])))
+    return JsonReply(file_body(find_file(service_of(request), request.path_params["name"])))
 
 
 @router.get("/v1/files/{name}/content")
@@ -92,7 +93,7 @@ async def delete(request: Request) -> Response:
     file = find_file(service, request.path_params["name"])
     await asyncio.to_thread(service.stores.forget_file, file)
     await asyncio.to_thread(uploads.remove, service.home, file)
-    return JSONResponse({"id": file.id, "object": "file", "deleted": True})
+    return JsonReply({"id": file.id, "object": "file", "deleted": True})
 
 
 def find_file(service: Service, id: str, param: str = "id") -> StoredFile:

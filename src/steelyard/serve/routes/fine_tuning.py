@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.core import Json
 from steelyard.errors import RequestError
 from steelyard.lifecycle.tuning import Order, create_job
 from steelyard.serve import wire
 from steelyard.serve.catalogue import Plain
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.listing import Listing, listed, unix
 from steelyard.serve.routes.files import find_file
 from steelyard.serve.routing import Router
@@ -94,20 +95,20 @@ async def create(asked: JobRequest, request: Request) -> Response:
     assert base.spec is not None, "it can be tuned"
     job = await asyncio.to_thread(create_job, service.home, order, base.spec, base.backend)
     service.tuner.wake()
-    return JSONResponse(_body(job))
+    return JsonReply(_body(job))
 
 
 @router.get("/v1/fine_tuning/jobs", query=Listing)
 async def list_jobs(asked: Listing, request: Request) -> Response:
     """The jobs, the newest first."""
     jobs = service_of(request).home.tuning.all()
-    return JSONResponse(listed([_body(job) for job in jobs], asked))
+    return JsonReply(listed([_body(job) for job in jobs], asked))
 
 
 @router.get("/v1/fine_tuning/jobs/{name}")
 async def show(request: Request) -> Response:
     """How far a job is, and what came of it."""
-    return JSONResponse(_body(_find(request)))
+    return JsonReply(_body(_find(request)))
 
 
 @router.post("/v1/fine_tuning/jobs/{name}/cancel")
@@ -120,20 +121,20 @@ async def cancel(request: Request) -> Response:
             code="job_already_completed",
             param="fine_tune_id",
         )
-    return JSONResponse(_body(_find(request)))
+    return JsonReply(_body(_find(request)))
 
 
 @router.get("/v1/fine_tuning/jobs/{name}/events", query=Listing)
 async def list_events(asked: Listing, request: Request) -> Response:
     """What was told of a job, the newest first."""
     events = service_of(request).home.tuning.events(_find(request).id)
-    return JSONResponse(listed([_event(event) for event in events], asked))
+    return JsonReply(listed([_event(event) for event in events], asked))
 
 
 @router.get("/v1/fine_tuning/jobs/{name}/checkpoints", query=Listing)
 async def list_checkpoints(asked: Listing, request: Request) -> Response:
     """The weights that are served: those of the best step, with what was measured there."""
-    return JSONResponse(listed(_checkpoints(_find(request)), asked))
+    return JsonReply(listed(_checkpoints(_find(request)), asked))
 
 
 # ---------------------------------------------------------------- what is asked
@@ -146,21 +147,25 @@ def _base(service: Service, name: str) -> Plain:
         RequestError: it cannot, or there is none.
     """
     model = service.catalogue.plain.get(name)
+    if model is not None and _learns(model):
+        return model
     why = "is not served here"
-    if model is not None and model.spec is None:
-        why = "was fine-tuned already; name its base model"
-    elif model is not None and model.spec is not None:
-        spec = model.spec
-        if spec.url is None and spec.engine == "torch":
-            return model
+    if model is not None:
         why = "runs elsewhere, where no weights can be learned"
-    able = [n for n, p in service.catalogue.plain.items() if p.spec is not None]
+        if model.spec is None:
+            why = "was fine-tuned already; name its base model"
+    able = [n for n, plain in service.catalogue.plain.items() if _learns(plain)]
     raise RequestError(
         f"Model {name[:100]} is not available for fine-tuning: it {why}. Base models here: "
         f"{', '.join(able) or 'none'}",
         code="model_not_available",
         param="model",
     )
+
+
+def _learns(model: Plain) -> bool:
+    spec = model.spec
+    return spec is not None and spec.url is None and spec.engine == "torch"
 
 
 def _order(service: Service, asked: JobRequest) -> Order:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.core import Json
 from steelyard.errors import RequestError
 from steelyard.lifecycle.releases import Served
 from steelyard.serve.catalogue import Embedding, Model, Plain
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
 
@@ -21,7 +22,7 @@ router = Router()
 async def list_models(request: Request) -> Response:
     """Every name that a request may give."""
     rows = service_of(request).catalogue.listed()
-    return JSONResponse({"object": "list", "data": [_body(*row) for row in rows]})
+    return JsonReply({"object": "list", "data": [_body(*row) for row in rows]})
 
 
 @router.get("/v1/models/{name}")
@@ -30,7 +31,7 @@ async def show_model(request: Request) -> Response:
     catalogue, name = service_of(request).catalogue, request.path_params["name"]
     model = await catalogue.find(name)
     made = next((made for known, made, _ in catalogue.listed() if known == name), 0)
-    return JSONResponse(_body(name, made, model))
+    return JsonReply(_body(name, made, model))
 
 
 @router.delete("/v1/models/{name}")
@@ -46,7 +47,7 @@ async def delete_model(request: Request) -> Response:
             param="model",
         )
     service.tuner.withdraw(name)
-    return JSONResponse({"id": name, "object": "model", "deleted": True})
+    return JsonReply({"id": name, "object": "model", "deleted": True})
 
 
 def _body(name: str, made: int, model: Model) -> dict[str, Json]:

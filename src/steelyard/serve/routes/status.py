@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.routing import Router
 from steelyard.serve.service import service_of
 
@@ -23,15 +24,15 @@ async def health(request: Request) -> Response:
         "lost_records": service.recorder.lost,
         "problems": len(service.catalogue.problems),
         "refreshing": service.refresher.is_running,
-        "refresh_problem": service.refresher.problem,
+        "refresh_failed": service.refresher.failed,
     }
-    return JSONResponse(body, status_code=200 if ok else 503)
+    return JsonReply(body, status_code=200 if ok else 503)
 
 
 @router.get("/openapi.json")
 async def description(request: Request) -> Response:
     """What can be asked, and how."""
-    return JSONResponse(service_of(request).description)
+    return JsonReply(service_of(request).description)
 
 
 @router.get("/metrics")

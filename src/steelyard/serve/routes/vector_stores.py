@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steelyard.core import Json
 from steelyard.errors import BusyError, RequestError
 from steelyard.lifecycle.vector_stores import Hit
 from steelyard.serve import wire
 from steelyard.serve.calls import too_busy
+from steelyard.serve.encoding import JsonReply
 from steelyard.serve.filters import Filter, wants
 from steelyard.serve.listing import Ordered, listed, unix
 from steelyard.serve.routes.files import find_file
 from steelyard.serve.routing import Router
 from steelyard.serve.service import Service, service_of
-from steelyard.store.files import new_id
+from steelyard.store.files import StoredFile, new_id
 from steelyard.store.vector_stores import Member, VectorStore
 
 router = Router()
@@ -113,8 +115,8 @@ async def create(asked: StoreRequest, request: Request) -> Response:
     service = service_of(request)
     files = [find_file(service, id, "file_ids") for id in asked.file_ids or ()]
     store = await asyncio.to_thread(service.stores.create, asked.name or "", asked.metadata or {})
-    service.stores.put(store, files, {})
-    return JSONResponse(_store(service, store))
+    await asyncio.to_thread(service.stores.put, store, files, {})
+    return JsonReply(_store(service, store))
 
 
 @router.get("/v1/vector_stores", query=Ordered)
@@ -122,13 +124,13 @@ async def list_stores(asked: Ordered, request: Request) -> Response:
     """The stores, the newest first."""
     service = service_of(request)
     stores = [_store(service, store) for store in service.home.vector_stores.all()]
-    return JSONResponse(listed(stores, asked))
+    return JsonReply(listed(stores, asked))
 
 
 @router.get("/v1/vector_stores/{name}")
 async def show(request: Request) -> Response:
     """One of them, with how many of its files are taken up."""
-    return JSONResponse(_store(service_of(request), _find(request)))
+    return JsonReply(_store(service_of(request), _find(request)))
 
 
 @router.post("/v1/vector_stores/{name}", StoreChange)
@@ -138,7 +140,7 @@ async def change(asked: StoreChange, request: Request) -> Response:
     name = store.name if asked.name is None else asked.name
     metadata = store.metadata if asked.metadata is None else asked.metadata
     service.home.vector_stores.change(store.id, name, metadata)
-    return JSONResponse(_store(service, _find(request)))
+    return JsonReply(_store(service, _find(request)))
 
 
 @router.delete("/v1/vector_stores/{name}")
@@ -146,7 +148,7 @@ async def delete(request: Request) -> Response:
     """Remove it; the files stay."""
     service, store = service_of(request), _find(request)
     await asyncio.to_thread(service.stores.remove, store)
-    return JSONResponse({"id": store.id, "object": "vector_store.deleted", "deleted": True})
+    return JsonReply({"id": store.id, "object": "vector_store.deleted", "deleted": True})
 
 
 @router.post("/v1/vector_stores/{name}/search", SearchRequest)
@@ -165,7 +167,7 @@ async def search(asked: SearchRequest, request: Request) -> Response:
     except BusyError as error:
         raise too_busy(str(error)) from error
     floor = 0.0 if asked.ranking_options is None else asked.ranking_options.score_threshold
-    return JSONResponse(
+    return JsonReply(
         {
             "object": "vector_store.search_results.page",
             "search_query": queries,
@@ -184,8 +186,8 @@ async def add(asked: MemberRequest, request: Request) -> Response:
     """Have a file taken up; its status says when it is."""
     service, store = service_of(request), _find(request)
     file = find_file(service, asked.file_id, "file_id")
-    service.stores.put(store, [file], asked.attributes or {})
-    return JSONResponse(_member(service, _member_of(service, store, file.id)))
+    await asyncio.to_thread(service.stores.put, store, [file], asked.attributes or {})
+    return JsonReply(_member(service, _member_of(service, store, file.id)))
 
 
 @router.get("/v1/vector_stores/{name}/files", query=MemberListing)
@@ -194,13 +196,13 @@ async def list_members(asked: MemberListing, request: Request) -> Response:
     service = service_of(request)
     members = service.home.vector_stores.members(_find(request).id)
     shown = [_member(service, one) for one in members if asked.filter in (None, one.status)]
-    return JSONResponse(listed(shown, asked))
+    return JsonReply(listed(shown, asked))
 
 
 @router.get("/v1/vector_stores/{name}/files/{file}")
 async def show_member(request: Request) -> Response:
     """How far a file is taken up, or why it could not be."""
-    return JSONResponse(_member(service_of(request), _asked_member(request)))
+    return JsonReply(_member(service_of(request), _asked_member(request)))
 
 
 @router.post("/v1/vector_stores/{name}/files/{file}", MemberChange)
@@ -208,7 +210,7 @@ async def change_member(asked: MemberChange, request: Request) -> Response:
     """Give a file other attributes."""
     service, member = service_of(request), _asked_member(request)
     service.home.vector_stores.describe(member.store, member.file, asked.attributes or {})
-    return JSONResponse(_member(service, _asked_member(request)))
+    return JsonReply(_member(service, _asked_member(request)))
 
 
 @router.get("/v1/vector_stores/{name}/files/{file}/content")
@@ -217,7 +219,7 @@ async def content(request: Request) -> Response:
     service, member = service_of(request), _asked_member(request)
     found = await asyncio.to_thread(service.stores.passages, member)
     data = [{"type": "text", "text": passage.text} for passage in found]
-    return JSONResponse(
+    return JsonReply(
         {
             "object": "vector_store.file_content.page",
             "data": data,
@@ -233,7 +235,7 @@ async def take_out(request: Request) -> Response:
     service, member = service_of(request), _asked_member(request)
     await asyncio.to_thread(service.stores.take_out, member)
     body = {"id": member.file, "object": "vector_store.file.deleted", "deleted": True}
-    return JSONResponse(body)
+    return JsonReply(body)
 
 
 @router.post("/v1/vector_stores/{name}/file_batches", BatchRequest)
@@ -247,16 +249,25 @@ async def add_batch(asked: BatchRequest, request: Request) -> Response:
     ]
     found = [(find_file(service, one.file_id, "file_ids"), one.attributes or {}) for one in given]
     batch = new_id("vsfb_")
+    await asyncio.to_thread(_put_all, service, store, found, batch)
+    return JsonReply(_batch(service, store, batch))
+
+
+def _put_all(
+    service: Service,
+    store: VectorStore,
+    found: Sequence[tuple[StoredFile, dict[str, Json]]],
+    batch: str,
+) -> None:
     for file, attributes in found:
         service.stores.put(store, [file], attributes, batch=batch)
-    return JSONResponse(_batch(service, store, batch))
 
 
 @router.get("/v1/vector_stores/{name}/file_batches/{batch}")
 async def show_batch(request: Request) -> Response:
     """How far the files of a batch are taken up."""
     service, store = service_of(request), _find(request)
-    return JSONResponse(_batch(service, store, request.path_params["batch"]))
+    return JsonReply(_batch(service, store, request.path_params["batch"]))
 
 
 @router.get("/v1/vector_stores/{name}/file_batches/{batch}/files", query=MemberListing)
@@ -265,7 +276,7 @@ async def list_batch(asked: MemberListing, request: Request) -> Response:
     service, store = service_of(request), _find(request)
     members = _members_of_batch(service, store, request.path_params["batch"])
     shown = [_member(service, one) for one in members if asked.filter in (None, one.status)]
-    return JSONResponse(listed(shown, asked))
+    return JsonReply(listed(shown, asked))
 
 
 @router.post("/v1/vector_stores/{name}/file_batches/{batch}/cancel")
@@ -275,7 +286,7 @@ async def cancel_batch(request: Request) -> Response:
     batch = request.path_params["batch"]
     for member in _members_of_batch(service, store, batch):
         service.home.vector_stores.end(member, "cancelled")
-    return JSONResponse(_batch(service, store, batch))
+    return JsonReply(_batch(service, store, batch))
 
 
 # ---------------------------------------------------------------- what is found
