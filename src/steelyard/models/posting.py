@@ -13,30 +13,26 @@ is heard while it comes (`stream_all`); once something of it was heard, it is no
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import math
 import os
 import random
-import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from steelyard.core import Json, cut
 from steelyard.errors import ModelError, WorkError
+from steelyard.models.line import Line, check_url, events, proxy_of
 from steelyard.models.rate_limits import Gate
 
 AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})  # statuses that may pass
 OWN_FAULT = frozenset({400, 413, 422})  # statuses that are about one request alone
 BREAK_AFTER = 5  # requests given up one after the other. Source: ours
 BREAK_SECONDS = 30.0
-CONNECT_SECONDS = 10.0
 PAYING_SECONDS = 0.01  # between two looks at whether others are paid
 LOOKING_SECONDS = 0.25  # between two looks at whether a stream is still wanted. Source: ours
 CHUNK_BYTES = 65_536
@@ -104,14 +100,14 @@ class Endpoint:
         manners: Manners | None = None,
     ) -> None:
         self.manners = manners or Manners()
-        _check_url(url, wanted, plain_http=self.manners.plain_http)
+        check_url(url, wanted, plain_http=self.manners.plain_http)
         self.place = f"{url.rstrip('/')}/{path}"
         self.wanted, self.key_env = wanted, key_env
-        self._proxy = _proxy(self.place)
+        self._proxy = proxy_of(self.place)
         self._slots = asyncio.Semaphore(self.manners.concurrency)
         self._gate = Gate(self.manners.clock)
         self._breaker = _Breaker(self.manners.clock)
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._key()
 
     def post(self, body: Json) -> bytes:
@@ -179,7 +175,7 @@ class Endpoint:
     def _gathered(self, works: Sequence[Coroutine[Any, Any, T]]) -> list[T | WorkError]:
         """What each comes to, or the error of the server, in order."""
         if self._line is None:
-            self._line = _Line()
+            self._line = Line()
             weakref.finalize(self, self._line.close)
 
         async def every() -> list[T | BaseException]:
@@ -253,7 +249,9 @@ class Endpoint:
         import aiohttp
 
         assert self._line is not None
-        session = self._line.session(self.manners)
+        session = self._line.session(
+            concurrency=self.manners.concurrency, timeout_s=self.manners.timeout_s
+        )
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if key := self._key():
             headers["Authorization"] = f"Bearer {key}"
@@ -305,7 +303,7 @@ class Endpoint:
 
         begun = False
         try:
-            async for data in _events(reply, self.manners.max_reply_bytes):
+            async for data in events(reply, self.manners.max_reply_bytes):
                 begun = True
                 if told(data):
                     reply.close()
@@ -390,109 +388,6 @@ class _Breaker:
         return f"it was not asked, after {self._num_failures} failures in a row: {self._last}"
 
 
-class _Line:
-    """An event loop on a thread of its own, and the connections that it keeps."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._session: Any = None
-        self._thread = threading.Thread(target=self._serve, name="steelyard-http", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` comes to; when the caller is interrupted, so is the work."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def session(self, manners: Manners) -> Any:
-        """The one session, made on the loop's own thread."""
-        if self._session is None:
-            import aiohttp
-
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=manners.concurrency),
-                timeout=aiohttp.ClientTimeout(
-                    total=manners.timeout_s, connect=min(CONNECT_SECONDS, manners.timeout_s)
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
-
-    def close(self) -> None:
-        """Hang up. Whoever is dropped last may be dropped on the loop's own thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=2.0)
-
-    def _serve(self) -> None:
-        self._loop.run_forever()
-        if self._session is not None:
-            self._loop.run_until_complete(self._session.close())
-        self._loop.close()
-
-
-def _check_url(url: str, wanted: str, *, plain_http: bool) -> None:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not host or not url.isprintable():
-        raise ModelError(
-            f'the URL "{url}" for {wanted} is none; expected one such as https://host/v1'
-        )
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ModelError(  # the URL is not repeated: it may hold the key
-            f"the URL at {host} for {wanted} holds more than a place: a user, a query or a "
-            "fragment; expected one such as https://host/v1, and the key in the environment"
-        )
-    if parts.scheme == "http" and not plain_http and not _is_loopback(host):
-        raise ModelError(
-            f'the URL "{url}" for {wanted} would send texts and keys unencrypted; expected '
-            "https://…, http:// on this machine, or leave to do so: plain_http = true"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _proxy(place: str) -> str | None:
-    """The proxy that the environment names for a place, as urllib finds it; none on this machine.
-
-    aiohttp's own way would read passwords from ~/.netrc as well.
-    """
-    parts = urlsplit(place)
-    host = str(parts.hostname)
-    if _is_loopback(host) or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)
-
-
 async def _text(reply: Any) -> str:
     found: bytes = await reply.content.read(4 * SAID_CHARACTERS)
     return found.decode(errors="replace")
-
-
-async def _events(reply: Any, most_bytes: int) -> AsyncIterator[bytes]:
-    """The data of each server-sent event of a reply; a reply beyond the size ends."""
-    rest, size = b"", 0
-    async for part in reply.content.iter_any():
-        size += len(part)
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            name, _, data = line.partition(b":")
-            if name in (b"data", b"error"):
-                yield data.strip()
-        if size > most_bytes:
-            reply.close()
-            return

@@ -10,12 +10,13 @@ from steelyard.serve.routes import (
     models,
     responses,
     status,
+    vector_store_files,
     vector_stores,
 )
 
 FAMILIES = (
     *(chat, completions, responses, embeddings, models),
-    *(files, fine_tuning, vector_stores),
+    *(files, fine_tuning, vector_stores, vector_store_files),
     *(feedback, status),
 )
 ROUTES = tuple(route for family in FAMILIES for route in family.router.routes)
