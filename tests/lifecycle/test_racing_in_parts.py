@@ -18,7 +18,9 @@ import steelyard
 from fake_tasks import rows_of, stored, task_text, without_times, write_rows
 from steelyard.core import Task
 from steelyard.lifecycle import weigh
+from steelyard.lifecycle.trials import Trials
 from steelyard.measure.race import FIRST_ROUND
+from steelyard.measure.trial import OutOfTimeError
 from steelyard.recipes import build
 from steelyard.tasks import load_task
 
@@ -135,6 +137,24 @@ def _shares(
     monkeypatch.setattr(module, "train_in_child", seen)
     weighed(path, home, recipes=recipes)
     return asked
+
+
+def test_where_time_ends_between_parts_what_the_training_goes_on_from_stays(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, late = Trials.advance, []
+
+    def slow(self: Trials, weighed: Any, examples: Any, *, alone: int) -> Any:
+        if weighed.recipe.name == "lora":
+            late.append(True)
+            raise OutOfTimeError("the time limit came after 0 of 20 answers")
+        return advance(self, weighed, examples, alone=alone)
+
+    monkeypatch.setattr(Trials, "advance", slow)
+    monkeypatch.setattr(Trials, "is_late", lambda _self: bool(late))
+    found = weighed(path, tmp_path)
+    assert named(found, "lora")["status"] == "skipped"
+    assert len(list((tmp_path / "jobs").iterdir())) == 1
 
 
 @pytest.mark.slow

@@ -20,9 +20,10 @@ from fake_tasks import rows_of, write_task
 from llama_stand_in import StandIn, event, stand_in, streaming
 from servers import Running, running
 from steelyard.core import Query, Task
-from steelyard.errors import InputError, ReleaseError
+from steelyard.errors import InputError, ModelError, ReleaseError
 from steelyard.lifecycle import find_release, open_home, open_release, publish, weigh
-from steelyard.models import llama_process, open_backend
+from steelyard.lifecycle.serving import PARTIAL, _put
+from steelyard.models import llama_process, open_backend, opening
 from steelyard.recipes import build
 from steelyard.serve.service import Settings
 from steelyard.tasks import load_task
@@ -163,6 +164,19 @@ def test_another_build_of_the_engine_makes_a_release_stale(task, home, llama):
         assert open_release(found, opened).stale == ()
         [why] = open_release(replace(found, serving=serving), opened).stale
     assert why == "llama.cpp does not run what it ran when it was published"
+
+
+def test_a_tokenizer_that_is_none_is_an_error_that_names_the_folder(tmp_path):
+    with pytest.raises(ModelError, match="no tokenizer can be read there"):
+        opening._gguf_tokenizer(tmp_path / "a.gguf", str(tmp_path))
+
+
+def test_what_a_kill_left_of_written_weights_is_removed_by_the_next(home):
+    (home / f"{PARTIAL}half").mkdir()
+    with open_home(home) as opened:
+        name = _put(opened, lambda to: (to / "a.gguf").write_bytes(b"whole") and None)
+        assert (opened.artefacts.get(name) / "a.gguf").read_bytes() == b"whole"
+    assert not list(home.glob(f"{PARTIAL}*"))
 
 
 # ---------------------------------------------------------------- served
