@@ -1,7 +1,7 @@
 """Answering: rows per second of ours beside generate and llama.cpp, in turn, on the same prompts.
 
     python bench/answering.py            about half an hour on two cores
-    python bench/answering.py --small    about three minutes
+    python bench/answering.py --small    about three minutes, without growth
     python bench/answering.py --only json --rounds 5 --json json.json
 
 What is asked is in works.py, what is reached for in `GOALS`. All contenders answer greedily, with
@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     num_rounds = options.rounds or (1 if options.small else 3)
-    names = options.only or NAMES
+    names = options.only or (tuple(GOALS) if options.small else NAMES)
     records: list[dict[str, Any]] = []
     if set(names) & set(GOALS):
         engines = open_engines()
@@ -272,10 +272,7 @@ def main() -> None:
                 num_rows = (16 if name == "labels" else 8) if options.small else 64
                 records += measure(name, engines, num_rows, num_rounds, small=options.small)
     if "growth" in names:
-        if options.small:
-            records += growth.measure(growth.SMALL_ROWS, 1)
-        else:
-            records += growth.measure(growth.NUM_ROWS, num_rounds)
+        records += growth.measure(growth.NUM_ROWS, num_rounds)
     rounds.save(options.json, records)
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 # Enough rows to fill a batch, or nearly: the resumes are 480, less the warm-up's.
 NUM_ROWS = {"labels": 64, "json": 47}
-SMALL_ROWS = {"labels": 16}
 TIMES = 10
 WARM_UP_ROWS = 4
 TIME_GOAL, MEMORY_GOAL = 10.5, 1.15

@@ -1,6 +1,6 @@
 """How fast rows are learned: ours against TRL's SFTTrainer, in turns, on the same rows of ids.
 
-    python bench/training.py --small            a look, in three minutes
+    python bench/training.py --small            a look, in three minutes, without growth
     python bench/training.py                    half an hour: TRL's best settings are searched
     python bench/training.py --device cuda --shape 7b   sequences of 2,048, random weights
 
@@ -235,7 +235,7 @@ def on_random(shape: str, size: Size) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="one round, few rows, no search")
-    parser.add_argument("--only", nargs="+", choices=list(LENGTHS), default=list(LENGTHS))
+    parser.add_argument("--only", nargs="+", choices=list(LENGTHS))
     parser.add_argument("--shape", choices=["embedded", *SHAPES], default="embedded")
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device())
     parser.add_argument("--json", type=Path, metavar="PATH")
@@ -251,7 +251,8 @@ def main() -> None:
     size = SIZES[options.small]
     print(rounds.machine())
     if options.shape == "embedded":
-        records = on_embedded(options.only, size)
+        names = options.only or [n for n in LENGTHS if n != "growth" or not options.small]
+        records = on_embedded(names, size)
     else:
         records = on_random(options.shape, size)
     rounds.save(options.json, records)

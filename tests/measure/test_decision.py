@@ -17,6 +17,7 @@ from steelyard.core import Comparison, Context, Decoding, Recipe, Weights
 from steelyard.errors import TrialError
 from steelyard.measure.decision import (
     SAME_COST,
+    SIMPLER_COST,
     Candidate,
     Decision,
     cheapest,
@@ -145,7 +146,7 @@ def test_the_same_cost_and_open_leaves_it_open_and_prefers_the_higher(gap):
     assert (decision.outcome, decision.rival, decision.prefer) == ("cannot_tell", "other", "best")
 
 
-PLAIN = candidate("plain", NEAR, 10.0 * SAME_COST * 0.99)
+PLAIN = candidate("plain", NEAR, 10.0 * SIMPLER_COST * 0.99)
 
 
 def test_at_the_same_cost_an_open_recipe_that_needs_less_is_chosen_when_the_gap_is_small():
@@ -168,7 +169,7 @@ def test_at_the_same_cost_an_open_recipe_that_needs_more_does_not_stand_against_
 
 
 def test_of_those_within_the_tolerance_at_the_same_cost_the_one_that_needs_least_is_chosen():
-    level = candidate("plain", right(89), 14.0)
+    level = candidate("plain", right(89), 10.0 * SIMPLER_COST * 0.99)
     both = candidate("both", right(90), 10.0, context=SHOTS, weights=Weights("lora"))
     decision = chosen(MAJORITY, BEST, both, level, tolerance=0.06)
     assert {decision.standings[name] for name in ("both", "plain")} == {"within"}
@@ -176,7 +177,7 @@ def test_of_those_within_the_tolerance_at_the_same_cost_the_one_that_needs_least
 
 
 def test_needing_less_does_not_make_up_for_a_higher_cost():
-    decision = chosen(MAJORITY, BEST, replace(PLAIN, usd_per_1k=10.0 * SAME_COST * 1.01))
+    decision = chosen(MAJORITY, BEST, replace(PLAIN, usd_per_1k=10.0 * SIMPLER_COST * 1.01))
     assert (decision.outcome, decision.chosen) == ("chosen", "best")
 
 

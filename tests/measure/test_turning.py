@@ -118,15 +118,15 @@ def test_a_limit_on_the_cost_turns_at_the_costs_that_were_measured():
 
 
 def test_few_answers_do_not_pay_for_a_dear_set_up():
-    """lora costs 10 USD once and 1 per thousand, level costs 2 and needs less: it wins until lora
-    is 1.5 times as cheap, 1.5 · (10 + v) = 2 · v at v = 30 thousand."""
-    level = measured("level", 90, usd=2.0, wait=100.0)
+    """lora costs 10 USD once and 1 per thousand, level costs 3 and needs less: it wins until lora
+    is twice as cheap, 2 · (10 + v) = 3 · v at v = 20 thousand."""
+    level = measured("level", 90, usd=3.0, wait=100.0)
     entry = points(case(LORA, level))["volume"]
     steps = [piece["from"] for piece in entry["answers"]]
     assert steps[0] == 1.0
     assert [p[3] for p in pieces(entry)] == ["level", "lora"]
-    assert steps[1] == pytest.approx(30_000)
-    assert "below 30,000 level would be used" in entry["sentence"]
+    assert steps[1] == pytest.approx(20_000)
+    assert "below 20,000 level would be used" in entry["sentence"]
     assert entry["answers"][-1]["to"] is None
 
 

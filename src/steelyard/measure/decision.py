@@ -19,8 +19,9 @@ When dev cannot tell two recipes apart, both are measured on the sealed test, an
 that one comparison, planned on dev alone, decide where it can. It is a second chance to be wrong,
 so it is made at half the level (`second_look`): dev tells 3 % of twins apart, the test 1.5 % more.
 
-Costs within a factor of `SAME_COST` count as the same: they are measured on a machine that has
-other things to do. Source of the rules: DESIGN section 6; of the factor: ours, not measured.
+Costs within a factor of `SAME_COST` count as the same, and of `SIMPLER_COST` where the dearer one
+needs less: they are measured on a machine that has other things to do. Source of the rules: DESIGN
+section 6; of the factors: ours, docs/log/2026-11-26-worlds.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from steelyard.core import Comparison, Outcome, Recipe, Split
 from steelyard.errors import TrialError
 from steelyard.measure.statistics import holm, paired
 
-SAME_COST = 1.5
+COST_FACTORS = SAME_COST, SIMPLER_COST = 1.5, 2.0
 Standing = str  # "best", "within", "worse", "open", "no better than majority"
 
 
@@ -179,7 +180,7 @@ def _choose(
     near = [
         c
         for c in open_ones
-        if (_is_cheaper(c, pick) or (_is_as_cheap(c, pick) and _needs(c) < _needs(pick)))
+        if (_is_cheaper(c, pick) or _is_simpler(c, pick))
         and found[decision.best, c.name].difference <= tolerance
     ]
     if near:
@@ -234,7 +235,9 @@ def cheapest(candidates: Sequence[Candidate]) -> Candidate:
 
 def _least(candidates: Sequence[Candidate]) -> Candidate:
     """The cheapest, of those that cost about the same the one that needs least, then the best."""
-    return min(_cheap(candidates), key=lambda c: (_needs(c), -c.mean))
+    floor = min(candidates, key=lambda c: c.usd_per_1k)
+    able = _cheap(candidates) + [c for c in candidates if _is_simpler(c, floor)]
+    return min(able, key=lambda c: (_needs(c), -c.mean))
 
 
 def _cheap(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -248,6 +251,11 @@ def _is_cheaper(one: Candidate, other: Candidate) -> bool:
 
 def _is_as_cheap(one: Candidate, other: Candidate) -> bool:
     return one.usd_per_1k < other.usd_per_1k * SAME_COST
+
+
+def _is_simpler(one: Candidate, other: Candidate) -> bool:
+    """Whether it needs less than another, for about the same cost."""
+    return _needs(one) < _needs(other) and one.usd_per_1k < other.usd_per_1k * SIMPLER_COST
 
 
 def _needs(candidate: Candidate) -> int:
