@@ -83,11 +83,11 @@ def section(record: Json, data: DataSet) -> list[str]:
         f"{record['commit']}, in {verdict['minutes']:.1f} minutes{went_on}. Machine: "
         f"{record['machine']}.{model}",
         "",
-        f"**{headline(verdict)}.** {verdict['reason']}",
+        verdict["reason"],
         "",
         *markdown([COLUMNS, *(recipe_line(recipe) for recipe in ordered(verdict))]),
         "",
-        *(f"- {sentence}" for sentence in sentences(verdict, data.goals)),
+        *(f"- {said}" for said in sentences(verdict, () if record["small"] else data.goals)),
         "",
     ]
     if record["four"]:
