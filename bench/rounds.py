@@ -149,13 +149,18 @@ def met(found: Mapping[str, Any]) -> str:
 
 
 def print_lines(title: str, lines: Sequence[Sequence[str]]) -> None:
-    """A Markdown table with its header in the first line."""
-    print(f"\n### {title}\n")
-    for number, line in enumerate(lines):
-        print(f"| {' | '.join(line)} |")
-        if number == 0:
-            print("|---" * len(line) + "|")
-    sys.stdout.flush()
+    """A Markdown table under a title."""
+    print("\n".join(["", f"### {title}", "", *markdown(lines)]), flush=True)
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table with its header in the first one.
+
+    >>> markdown([("a", "b"), ("1", "2")])
+    ['| a | b |', '|---|---|', '| 1 | 2 |']
+    """
+    head, *rows = (f"| {' | '.join(line)} |" for line in lines)
+    return [head, "|---" * len(lines[0]) + "|", *rows]
 
 
 def figure(value: float) -> str:
