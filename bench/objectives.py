@@ -12,7 +12,7 @@ distil        the base with nearest examples and the list of labels teaches itse
 preferences   the same labels, then pairs (the label, another one) that the model had not seen.
 
 Each row is a recipe trained as it says, and measured on dev and test together. `picked` is how
-often the right answer is the likeliest of those to all questions of its kind: multiple choice, as
+often the right answer is the likeliest of those to these questions of its kind: multiple choice, as
 Ovadia et al. 2023 (arXiv:2312.05934) measured it.
 """
 
@@ -180,14 +180,15 @@ def world(args: argparse.Namespace, copies: int) -> Iterator[Bench]:
 
 
 def picked(system: Any, task: Task) -> float:
-    """How often the right value is the likeliest of all values of its kind.
+    """How often the right value is the likeliest of all values of its kind that are asked about.
 
+    Those of the training questions are not among them: having been targets, they would all win.
     Facts of a place stand in the order of their kinds, so every fourth row is of one kind.
     """
     right = []
     for kind in range(len(planted.KINDS)):
         rows = [*task.dev[kind :: len(planted.KINDS)], *task.test[kind :: len(planted.KINDS)]]
-        values = [row.target for row in (*task.train[kind :: len(planted.KINDS)], *rows)]
+        values = [row.target for row in rows]
         prompts = system.prompts([Query.of(row) for row in rows])
         chosen = system.backend.choose_labels(prompts, values)
         right += [values[c.label] == row.target for c, row in zip(chosen, rows, strict=True)]
