@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from steelyard.cli.live import working
 from steelyard.cli.options import (
     HOME,
     HomePath,
@@ -36,7 +37,8 @@ def command(
     """Write trained weights for other tools, checked against the trained model."""
     check_writable(json)
     task = open_task(path, target)
-    with open_home(home, create=False) as opened:
+    told = "writing the weights, and asking both the same"
+    with open_home(home, create=False) as opened, working(told):
         exported = export(task, opened, format=format, to=to, recipe=recipe)
     console = open_console(json)
     console.print(f"{exported.recipe} as {format}: {exported.folder}", highlight=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -130,6 +131,20 @@ def watch() -> Iterator[Listener]:
     board = Board()
     with Live(board, console=console, refresh_per_second=REFRESH_PER_SECOND, transient=True):
         yield board.hear
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says on standard error what takes a while, and for how long by now; nothing where that is no
+    terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description} …"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
 
 
 def _training(event: Training) -> str:
