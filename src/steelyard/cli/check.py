@@ -45,7 +45,7 @@ def command(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Say what is wrong with the data, before anything is measured on it."""
+    """Say what is wrong with the data before anything is measured."""
     check_writable(json)
     task = open_task(path, target)
     asking = ", and asking the chosen system with words exchanged" if chosen else ""

@@ -34,7 +34,7 @@ def command(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Write trained weights for other tools, checked against the trained model."""
+    """Write trained weights for other tools, and check them there."""
     check_writable(json)
     task = open_task(path, target)
     told = "writing the weights, and asking both the same"

@@ -54,7 +54,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     home: Annotated[Path, typer.Option("--home", help="Where a probe's speed is kept.")] = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Say what training or serving a model needs: memory, devices, hours and money."""
+    """Say what memory, devices, hours and money a model needs."""
     check_writable(json)
     if method not in METHODS:
         raise InputError(f"--method {method}: {unknown('method', method, METHODS)}")

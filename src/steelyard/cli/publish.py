@@ -53,7 +53,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Keep the chosen system under a name, once it answers as it was measured."""
+    """Keep the chosen system under a name, if it answers as measured."""
     check_writable(json)
     task = open_task(path, target)
     alias: Alias = "challenger" if challenger else "champion"

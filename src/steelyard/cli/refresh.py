@@ -38,10 +38,10 @@ def command(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Bring what is served up to date, by the least that is shown to help."""
+    """Bring what is served up to date by the least that helps."""
     check_writable(json)
     if due == (path is not None):
-        raise InputError("expected a task, or --due alone")
+        raise InputError("refresh: expected a task, or --due alone")
     console = open_console(json)
     if path is None:
         with watch() as listen:

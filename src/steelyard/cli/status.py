@@ -12,7 +12,7 @@ from steelyard.lifecycle import Standing, open_home, status
 
 
 def command(home: HomePath = HOME, json: JsonPath = None) -> None:
-    """How what is served is doing: requests, signs of drift, the last refresh."""
+    """Say how what is served is doing: requests, drift, refreshes."""
     check_writable(json)
     told = "looking for signs of drift"
     with open_home(home, create=False, lock=None) as opened, working(told):
