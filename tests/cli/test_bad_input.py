@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from fake_tasks import rows_of, task_text, write_rows, write_task
+from steelyard.store import Database
 
 ROWS = rows_of("label", 60)
 
@@ -160,6 +164,19 @@ CASES: dict[str, tuple[Callable[[], object], str, list[str]]] = {
         "weigh task.toml",
         ["rows.jsonl:61: the target (column target) is empty", "Fill it in, or remove the row"],
     ),
+    "many empty targets": (
+        data(lines(*({"text": "x", "target": None},) * 7, *ROWS)),
+        "weigh task.toml",
+        [
+            "rows.jsonl:1: the target (column target) is empty",
+            "6 more rows cannot be read either: rows.jsonl:2, rows.jsonl:3, rows.jsonl:4, …",
+        ],
+    ),
+    "a spreadsheet": (
+        lambda: Path("rows.xlsx").write_bytes(b"PK"),
+        "weigh rows.xlsx --target queue",
+        ['rows.xlsx: data file type ".xlsx" is not known. Known: .jsonl', "Save the rows"],
+    ),
     "one label only": (
         data(lines(*({**row, "target": "login"} for row in ROWS))),
         "weigh task.toml",
@@ -294,6 +311,44 @@ def test_wrong_usage_is_exit_code_2_and_names_what_is_wrong(folder, steelyard, t
     assert ran.err.startswith("Usage: ")
     assert "Error: " in ran.err
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (errno.ENOSPC, 1, "failed: big.bin: No space left on device; free some, and the same"),
+        (errno.EACCES, 2, "error: big.bin: Permission denied; expected a place that you may read"),
+    ],
+)
+def test_a_full_disk_and_a_locked_place_are_one_message(
+    folder, steelyard, monkeypatch, number, code, said
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "big.bin")
+
+    task()()
+    monkeypatch.setattr(sys.modules["steelyard.cli.weigh"], "weigh", full)
+    ran = steelyard("weigh", "task.toml")
+    assert (ran.code, ran.out) == (code, "")
+    [message] = ran.err.splitlines()
+    assert message.startswith(said)
+
+
+def test_a_database_on_a_full_disk_is_exit_code_1_with_one_message(folder, steelyard, monkeypatch):
+    def full(database: Database, *_: object) -> None:
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+            connection.exec_driver_sql("CREATE TABLE more AS SELECT randomblob(1000000)")
+
+    task()()
+    monkeypatch.setattr(Database, "add_rows", full)
+    ran = steelyard("weigh", "task.toml")
+    assert (ran.code, ran.out) == (1, "")
+    [message] = ran.err.splitlines()
+    assert message == (
+        "failed: a database of the home folder cannot be written (database or disk is full); "
+        "expected room on a disk that you may write to"
+    )
 
 
 def test_a_database_that_is_none_is_exit_code_1_with_one_message(folder, steelyard):

@@ -17,6 +17,7 @@ import pytest
 import steelyard as package
 from fake_tasks import rows_of, write_rows, write_task
 from steelyard.core import Answer
+from steelyard.lifecycle import open_home
 from steelyard.models.fake import FakeBackend
 from steelyard.recipes.answering import LanguageModelSystem
 
@@ -150,12 +151,15 @@ def test_ask_answers_with_the_chosen_system(weighed, steelyard):
 
 
 def test_ask_json_is_the_answer_with_its_usage_and_recipe(weighed, folder, steelyard):
-    ran = steelyard("ask", "task.toml", "baker Rome", "--json")
+    ran = steelyard("ask", "task.toml", "baker Rome", "--json", "-")
     body = json.loads(ran.out)
     assert ran.code == 0
     chosen = json.loads((folder / "out.json").read_text(encoding="utf-8"))["chosen"]
     assert body["recipe"] == chosen
     assert set(body) >= {"recipe", "value", "text", "valid", "usage", "error"}
+    both = steelyard("ask", "task.toml", "baker Rome", "--json", "answer.json")
+    assert both.out == body["text"] + "\n"
+    assert json.loads((folder / "answer.json").read_text(encoding="utf-8"))["text"] == body["text"]
 
 
 def test_ask_reads_its_input_from_standard_input(weighed, steelyard, monkeypatch):
@@ -202,6 +206,14 @@ def test_report_lists_the_runs(weighed, steelyard):
     assert head.split()[:4] == ["run", "task", "outcome", "chosen"]
     assert newest.split()[:3] == ["2", "small", "chosen"]
     assert oldest.split()[:3] == ["1", "small", "chosen"]
+    listed = json.loads(steelyard("report", "--list", "--json", "-").out)["runs"]
+    assert [(one["run"], one["task"]) for one in listed] == [(2, "small"), (1, "small")]
+
+
+def test_a_report_is_written_while_another_steelyard_works_in_the_home_folder(weighed, steelyard):
+    with open_home(Path(".steelyard")):
+        assert steelyard("report").out == weighed.out
+        assert steelyard("weigh", "task.toml").code == 2
 
 
 def test_an_unknown_run_is_exit_code_2_with_those_that_are_known(weighed, steelyard):

@@ -37,6 +37,12 @@ def test_the_help_lists_every_command_with_what_it_does(group, steelyard):
             assert command.help.split()[0] in line, name
 
 
+@pytest.mark.parametrize("group", sorted({name.rpartition(" ")[0] for name in COMMANDS}))
+def test_what_a_command_does_is_said_in_whole_on_eighty_columns(group, steelyard, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in steelyard(*group.split(), "--help").out.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_and_argument_is_listed_with_a_help_text(name, steelyard):
     ran = steelyard(*name.split(), "--help")

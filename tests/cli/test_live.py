@@ -43,6 +43,14 @@ def test_the_plan_lists_every_recipe_and_what_can_be_seen():
     assert table.count("waiting") == 2
 
 
+def test_before_there_is_a_plan_it_says_that_it_gets_ready():
+    board = Board()
+    assert "Getting ready" in shown(board)
+    board.hear(Started("lora"))
+    assert "Getting ready" not in shown(board)
+    assert "Getting ready" not in after()
+
+
 def test_it_says_what_is_running_and_how_far():
     assert "building" in after(Started("lora"))
     step = Training("lora", Progress(5, 40, 0.5, train_loss=1.25, held_out_loss=1.5))

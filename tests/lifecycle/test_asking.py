@@ -76,6 +76,19 @@ def test_a_recipe_that_is_weighed_by_name_alone_answers(tmp_path, task):
     assert system.recipe.context.shots
 
 
+def test_a_recipe_of_a_file_or_of_a_sweep_answers_as_it_was_weighed(tmp_path, task):
+    file = tmp_path / "own.toml"
+    file.write_text('name = "own"\nlike = "few-shot"\ncontext.num_examples = 3\n')
+    own = weigh(task, home=tmp_path / "home", recipes=[str(file)])
+    swept = weigh(task, home=tmp_path / "home", sweep="examples=0,2")
+    file.unlink()
+    with open_home(tmp_path / "home") as home:
+        for verdict, name, shots in ((own, "own", 3), (swept, "nearest-shot[examples=2]", 2)):
+            keep(home, task, chosen=name, recipes=verdict.to_json()["recipes"])
+            system: Any = chosen_system(task, home).system
+            assert (system.recipe.name, system.recipe.context.num_examples) == (name, shots)
+
+
 def test_an_instruction_that_is_another_one_since_is_not_asked(tmp_path, task):
     before, after = (replace(task, instructions=(text,)) for text in ("Say it.", "Tell it."))
     verdict = weigh(before, home=tmp_path / "home", recipes=["zero-shot[instruction=2]"])

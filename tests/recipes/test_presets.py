@@ -22,7 +22,7 @@ from steelyard.core import (
 )
 from steelyard.errors import InputError
 from steelyard.recipes import CONTROLS, DIAGNOSTICS, is_one_of, model_of, presets, select
-from steelyard.recipes.presets import LONG, ON_REQUEST, PASSAGES, SHOTS
+from steelyard.recipes.presets import LONG, NEEDS, ON_REQUEST, PASSAGES, SHOTS
 
 TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
@@ -285,6 +285,33 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(task, name, hint):
         select(task, ["tfidf", name])
     assert f'recipe "{name}" is not known' in str(caught.value)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "needs"),
+    [
+        (TEXT, "rag", "[knowledge] documents. Known: majority"),
+        (JSON, "lora+rag+constrained", "[knowledge] documents. "),
+        (JSON, "rag+sections", '[knowledge] documents and [output] type = "text". '),
+        (TEXT, "head", '[output] type = "label". '),
+        (TEXT, "lora+dpo", "[data] preferences. "),
+    ],
+)
+def test_a_preset_that_does_not_fit_the_task_is_refused_with_what_it_needs(task, name, needs):
+    with pytest.raises(InputError) as caught:
+        select(task, [name])
+    assert f'recipe "{name}" does not fit this task: it needs {needs}' in str(caught.value)
+
+
+def test_what_presets_need_is_said_of_presets_alone():
+    rows = tuple(replace(row, evidence=("a",), time="2026-01-01", user="u") for row in TEXT.train)
+    rich = replace(
+        replace(TEXT, train=rows, dev=rows, knowledge=DOCUMENTS),
+        search=Search(reflection=ModelSpec("big", "fake")),
+        preferences=(Preference("x", "yes", "no", "g"),),
+    )
+    assert set(NEEDS) - {"head"} <= set(presets(rich))
+    assert not set(NEEDS) & set(presets(TEXT))
 
 
 def test_the_model_of_a_recipe_is_the_tasks():

@@ -22,7 +22,7 @@ from steelyard.core import (
 )
 from steelyard.errors import InputError, TaskError
 from steelyard.recipes import CONTROLS, presets, select
-from steelyard.recipes.recipe_file import ANY_MODEL, read_recipe, recipe_toml
+from steelyard.recipes.recipe_file import ANY_MODEL, read_recipe, recipe_toml, stored_recipe
 
 TRAIN = [example(f"e{n}", f"text {n}", ("no", "yes")[n % 2]) for n in range(20)]
 LABEL = make_task(TRAIN, Output("label", ("no", "yes")))
@@ -106,6 +106,8 @@ def test_what_was_written_is_read_as_it_was(
 ) -> None:
     recipe = Recipe(name, "fake", context, weights, Decoding("free"))
     assert read(tmp_path, recipe_toml(recipe), RICH) == recipe
+    named = replace(recipe, name=f"{name}[labels=25%]@big")
+    assert stored_recipe(recipe_toml(named)) == named
 
 
 def test_a_preset_is_written_with_what_makes_it_and_nothing_else() -> None:

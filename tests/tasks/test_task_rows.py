@@ -59,6 +59,21 @@ def test_rows_remember_their_lines(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_is_read_as_spreadsheets_of_any_language_write_it(
+    folder: Path, separator: str, end: str
+) -> None:
+    lines = ["", f"text{separator}label", f'"a{separator} ""b"""{separator}x', f"c{separator}"]
+    rows = [{"text": f'a{separator} "b"', "label": "x"}, {"text": "c", "label": None}]
+    assert values(write("a.csv", "\ufeff" + end.join(lines))) == rows
+
+
+def test_marks_within_the_cells_of_a_header_do_not_separate(folder: Path) -> None:
+    assert values(write("a.csv", "text,a;b\nx;y,z\n")) == [{"text": "x;y", "a;b": "z"}]
+    assert values(write("b.csv", '"text;label"\nx\n')) == [{"text;label": "x"}]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
 def test_a_byte_order_mark_is_not_data(folder: Path, name: str) -> None:
     content = {"a.jsonl": '{"a": "1"}', "a.json": '[{"a": "1"}]', "a.csv": "a\n1\n"}[name]
@@ -139,9 +154,9 @@ def test_a_byte_order_mark_is_not_data(folder: Path, name: str) -> None:
         ),
         (
             "a.csv",
-            "text;label\nx;y\n",
-            'a.csv:1: the header "text;label" looks separated by semicolons. Expected commas. '
-            "Save the file as comma-separated.",
+            "text;label\nx;y\na;b;c\n",
+            "a.csv:3: the row has 3 cells. Expected 2, as in the header. Put cells that hold "
+            'semicolons or line breaks between "quotes".',
         ),
         (
             "a.csv",

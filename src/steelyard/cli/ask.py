@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from steelyard.cli.options import HOME, HomePath, TargetColumn, TaskPath, open_task
+from steelyard.cli.live import working
+from steelyard.cli.options import (
+    HOME,
+    HomePath,
+    JsonPath,
+    TargetColumn,
+    TaskPath,
+    check_writable,
+    open_task,
+    write_json,
+)
 from steelyard.errors import InputError, WorkError
 from steelyard.lifecycle import chosen_system, open_home
 from steelyard.tasks.dates import iso_time
@@ -22,26 +31,25 @@ def command(
     home: HomePath = HOME,
     user: Annotated[str | None, typer.Option(help="Who asks, to use their history.")] = None,
     time: Annotated[str | None, typer.Option(help="As of when, in ISO 8601.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the answer with its usage.")] = False,
+    json: JsonPath = None,
 ) -> None:
     """Answer with the system that the task's verdict chose."""
+    check_writable(json)
     task = open_task(path, target)
     if time is not None:
         time = as_time(time)
     if text == "-":
         text = sys.stdin.read()
-    with open_home(home, create=False) as opened:
+    with open_home(home, create=False) as opened, working("asking the system that was chosen"):
         chosen = chosen_system(task, opened)
         answer = chosen.system.answer(text, user=user, time=time)
     if answer.error is not None:
         raise WorkError(f"{chosen.system.recipe.name} could not answer: {answer.error}")
-    if json:
-        body = {"recipe": chosen.system.recipe.name, **asdict(answer)}
-        sys.stdout.write(json_module.dumps(body, ensure_ascii=False) + "\n")
-        return
     if not answer.valid:
         sys.stderr.write("warning: the answer does not have the form that the task asks for\n")
-    sys.stdout.write(answer.text + "\n")
+    if json != "-":
+        sys.stdout.write(answer.text + "\n")
+    write_json(json, {"recipe": chosen.system.recipe.name, **asdict(answer)})
 
 
 def as_time(value: str) -> str:

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from steelyard.audit.findings import SEVERITIES, Finding
+from steelyard.cli.live import working
 from steelyard.cli.options import (
     HOME,
     HomePath,
@@ -44,10 +45,12 @@ def command(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Say what is wrong with the data, before anything is measured on it."""
+    """Say what is wrong with the data before anything is measured."""
     check_writable(json)
     task = open_task(path, target)
-    audit = check(task, chosen=chosen, fix=fix, home=home)
+    asking = ", and asking the chosen system with words exchanged" if chosen else ""
+    with working(f"going through the rows{asking}"):
+        audit = check(task, chosen=chosen, fix=fix, home=home)
     _print(open_console(json), audit)
     keep_audit(home, audit.to_json())
     write_json(json, audit.to_json())

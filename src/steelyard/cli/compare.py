@@ -29,7 +29,7 @@ def command(
     ] = None,
     json: JsonPath = None,
 ) -> None:
-    """Say which of several files of scores is higher, and how sure that is."""
+    """Say which file of scores is higher, and how sure that is."""
     check_writable(json)
     compared = compare(*files, group=group, scorer=scorer)
     _print(open_console(json), compared)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from steelyard.cli.live import working
 from steelyard.cli.options import (
     HOME,
     HomePath,
@@ -33,10 +34,11 @@ def command(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Write trained weights for other tools, checked against the trained model."""
+    """Write trained weights for other tools, and check them there."""
     check_writable(json)
     task = open_task(path, target)
-    with open_home(home, create=False) as opened:
+    told = "writing the weights, and asking both the same"
+    with open_home(home, create=False) as opened, working(told):
         exported = export(task, opened, format=format, to=to, recipe=recipe)
     console = open_console(json)
     console.print(f"{exported.recipe} as {format}: {exported.folder}", highlight=False)

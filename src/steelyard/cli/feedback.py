@@ -59,10 +59,10 @@ def accept(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Make corrections examples of their task: the next system built shows them."""
+    """Make corrections examples, which the next system built shows."""
     check_writable(json)
     if (agreed is None) == (not ids):
-        raise InputError("expected ids of feedback, or --agreed N")
+        raise InputError("feedback accept: expected ids of feedback, or --agreed N")
     with open_home(home, create=False, lock=None) as opened:
         chosen = ids or reviewing.agreed(reviewing.waiting(opened), agreed or 2)
         number = reviewing.accept(opened, chosen)

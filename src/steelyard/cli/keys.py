@@ -74,7 +74,7 @@ def revoke(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Take a key out of use; a server that runs hears of it within a second."""
+    """Take a key out of use, within a second at a server that runs."""
     check_writable(json)
     with open_home(home, create=False, lock=None) as opened:
         number = opened.keys.revoke(which)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from steelyard.cli.live import working
 from steelyard.cli.options import HOME, HomePath, JsonPath, check_writable, write_json
 from steelyard.cli.printing import open_console
 from steelyard.core import Passage
@@ -146,7 +147,7 @@ def search(  # noqa: PLR0913, PLR0917  the options of a command line
     check_writable(json)
     moment = None if as_of is None else iso_date(as_of, "--as-of")
     scope = Scope(tenant=tenant, user=user, as_of=moment)
-    with open_knowledge(home, collection, create=False) as base:
+    with open_knowledge(home, collection, create=False) as base, working("searching"):
         found = search_documents(base, query, num_passages, kind=kind, scope=scope)
     console = open_console(json)
     for number, passage in enumerate(found, start=1):

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,7 @@ from steelyard.lifecycle.events import (
 )
 
 REFRESH_PER_SECOND = 4
+READYING = "Getting ready: models are opened, and documents are read."
 _STYLES = {"finished": "", "eliminated": "dim", "skipped": "red", "failed": "red"}
 
 
@@ -43,7 +45,7 @@ class Line:
 class Board:
     """Keeps the lines up to date; rich asks it for a table several times a second."""
 
-    task: str = ""
+    task: str = READYING
     working: str = ""
     lines: defaultdict[str, Line] = field(default_factory=lambda: defaultdict(Line))
     started: float = field(default_factory=time.monotonic)
@@ -58,6 +60,7 @@ class Board:
                 "to be seen."
             )
         elif isinstance(event, Started):
+            self.task = "" if self.task == READYING else self.task
             self._turn_to(event.recipe)
         elif isinstance(event, Training):
             self.lines[event.recipe].state = _training(event)
@@ -96,18 +99,9 @@ class Board:
             told = "" if report.status == "eliminated" else f"{report.status}: "
             line.state = told + report.why
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
         now = time.monotonic()
-        table = Table(
-            box=None,
-            title=Text(self.task),
-            title_justify="left",
-            title_style="",
-            caption=Text(f"{_clock(now - self.started)} so far; Ctrl-C keeps what is done"),
-            caption_justify="left",
-            pad_edge=False,
-            padding=(0, 2, 0, 0),
-        )
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         longest = max(map(len, self.lines), default=0)
         table.add_column("recipe", no_wrap=True, min_width=longest)
         table.add_column("score on dev", no_wrap=True, min_width=20)
@@ -117,7 +111,9 @@ class Board:
             seconds = line.seconds + (0.0 if line.started is None else now - line.started)
             clock = _clock(seconds) if seconds else ""
             table.add_row(name, line.score, clock, Text(line.state), style=line.style or None)
-        return table
+        told = Text(f"{_clock(now - self.started)} so far; Ctrl-C keeps what is done", style="dim")
+        above = [Text(self.task)] if self.task else []
+        return Group(*above, *([table] if self.lines else []), told)
 
 
 @contextmanager
@@ -130,6 +126,20 @@ def watch() -> Iterator[Listener]:
     board = Board()
     with Live(board, console=console, refresh_per_second=REFRESH_PER_SECOND, transient=True):
         yield board.hear
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says on standard error what takes a while, and for how long by now; nothing where that is no
+    terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description} …"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
 
 
 def _training(event: Training) -> str:

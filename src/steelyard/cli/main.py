@@ -5,9 +5,12 @@ Exit codes: 0 done, 1 the work failed, 2 the input or usage is wrong, 130 interr
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 import sys
 
 import typer
+from sqlalchemy.exc import OperationalError
 
 from steelyard.cli import (
     advise,
@@ -31,6 +34,9 @@ from steelyard.cli import (
 from steelyard.errors import InputError, SteelyardError
 
 INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+SQLITE_FULL = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY")
 
 app = typer.Typer(
     name="steelyard",
@@ -67,10 +73,36 @@ def main() -> None:
         _leave(f"error: {error}", 2)
     except SteelyardError as error:
         _leave(f"failed: {error}", 1)
+    except (OSError, sqlite3.OperationalError, OperationalError) as error:
+        if (told := of_the_machine(error)) is None:
+            raise
+        _leave(*told)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer turns Ctrl-C into this
             _leave("interrupted; the same command goes on from here", INTERRUPTED)
         raise
+
+
+def of_the_machine(error: Exception) -> tuple[str, int] | None:
+    """The message and exit code where a disk or a permission is what is wrong, not the program.
+
+    >>> of_the_machine(PermissionError(errno.EACCES, "Permission denied", "rows.csv"))
+    ('error: rows.csv: Permission denied; expected a place that you may read and write', 2)
+    """
+    if isinstance(error, OSError):
+        place = "" if error.filename is None else f"{error.filename}: "
+        if error.errno in FORBIDDEN:
+            what = f"{place}{error.strerror}; expected a place that you may read and write"
+            return f"error: {what}", 2
+        if error.errno in FULL:
+            what = f"{place}{error.strerror}; free some, and the same command goes on from here"
+            return f"failed: {what}", 1
+        return None
+    cause = error.orig if isinstance(error, OperationalError) else error
+    if getattr(cause, "sqlite_errorname", "").startswith(SQLITE_FULL):
+        what = f"a database of the home folder cannot be written ({cause})"
+        return f"failed: {what}; expected room on a disk that you may write to", 1
+    return None
 
 
 def _leave(message: str, code: int) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from steelyard.core import Json, Task
-from steelyard.errors import InputError
+from steelyard.errors import InputError, unknown
 from steelyard.lifecycle import DEFAULT_HOME, json_text
 from steelyard.tasks import READERS, load_data_file, load_task
 
@@ -42,6 +42,11 @@ def open_task(path: Path, target: str | None) -> Task:
         for note in task.notes:
             sys.stderr.write(f"· {note}\n")
         return task
+    if path.suffix and path.suffix.lower() != ".toml":
+        raise InputError(
+            f"{path}: {unknown('data file type', path.suffix, READERS)} Expected one of them or a "
+            "task.toml. Save the rows in one of these types."
+        )
     if target is not None:
         raise InputError(f"--target {target}: {path} is a task file, which names its own target")
     return load_task(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from steelyard.cli.live import working
 from steelyard.cli.options import HOME, JsonPath, check_writable, write_json
 from steelyard.cli.printing import open_console
 from steelyard.core import Weights
@@ -52,28 +54,30 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     home: Annotated[Path, typer.Option("--home", help="Where a probe's speed is kept.")] = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Say what training or serving a model needs: memory, devices, hours and money."""
+    """Say what memory, devices, hours and money a model needs."""
     check_writable(json)
     if method not in METHODS:
         raise InputError(f"--method {method}: {unknown('method', method, METHODS)}")
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision}: {unknown('precision', precision, PRECISIONS)}")
-    made = plan(
-        model,
-        Setup(
-            cast(Method, method),
-            seq=seq,
-            batch=batch,
-            checkpointing=checkpointing,
-            rank=rank,
-            stored="nf4-dq" if method == "qlora" else "bf16",
-            trained_bits=PRECISIONS[precision],
-        ),
-        gpus=gpus or (),
-        work=Work(rows, epochs),
-        usd_per_hour=usd_per_hour,
-        probe_in=home if probe else None,
+    setup = Setup(
+        cast(Method, method),
+        seq=seq,
+        batch=batch,
+        checkpointing=checkpointing,
+        rank=rank,
+        stored="nf4-dq" if method == "qlora" else "bf16",
+        trained_bits=PRECISIONS[precision],
     )
+    with working("measuring how fast this machine trains") if probe else nullcontext():
+        made = plan(
+            model,
+            setup,
+            gpus=gpus or (),
+            work=Work(rows, epochs),
+            usd_per_hour=usd_per_hour,
+            probe_in=home if probe else None,
+        )
     print_plan(open_console(json), made)
     write_json(json, made.to_json())
 

@@ -114,8 +114,6 @@ def print_pretrained(console: Console, made: Pretrained) -> None:
         console.print(f"· {note}", style="dim", soft_wrap=True, highlight=False)
     if made.trouble is not None:
         console.print(f"· Training ended early: {made.trouble}", style="dim", soft_wrap=True)
-    if made.trouble is not None:
-        console.print(f"· Training ended early: {made.trouble}", style="dim", soft_wrap=True)
     if xz.after_training is None:
         console.print("· The training text is longer than what xz -9 looks back on", style="dim")
     console.print()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from steelyard.cli.live import working
 from steelyard.cli.options import (
     HOME,
     HomePath,
@@ -52,23 +53,22 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Keep the chosen system under a name, once it answers as it was measured."""
+    """Keep the chosen system under a name, if it answers as measured."""
     check_writable(json)
     task = open_task(path, target)
     alias: Alias = "challenger" if challenger else "champion"
     console = open_console(json)
-    waiting = "Dev rows are answered once more, through what will serve them …"
-    console.print(Text(waiting, style="dim"), soft_wrap=True)
-    published = publish(
-        task,
-        home=home,
-        name=name,
-        recipe=recipe,
-        alias=alias,
-        why=why,
-        engine=engine,
-        format=format,
-    )
+    with working("asking rows of dev once more, through what will serve them"):
+        published = publish(
+            task,
+            home=home,
+            name=name,
+            recipe=recipe,
+            alias=alias,
+            why=why,
+            engine=engine,
+            format=format,
+        )
     release, parity = published.release, published.release.parity
     known = " was published before, and" if published.known else ""
     console.print(Text(f"{release.id}{known} is the {alias} of {release.name}: {release.recipe}"))

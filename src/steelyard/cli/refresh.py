@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from steelyard.cli.live import watch
 from steelyard.cli.options import (
     HOME,
     HomePath,
@@ -37,20 +38,23 @@ def command(
     home: HomePath = HOME,
     json: JsonPath = None,
 ) -> None:
-    """Bring what is served up to date, by the least that is shown to help."""
+    """Bring what is served up to date by the least that helps."""
     check_writable(json)
     if due == (path is not None):
-        raise InputError("expected a task, or --due alone")
+        raise InputError("refresh: expected a task, or --due alone")
     console = open_console(json)
     if path is None:
-        done = refresh_due(home=home)
+        with watch() as listen:
+            done = refresh_due(home=home, listen=listen)
         for one in done:
             _print(console, one)
         if not done:
             console.print(Text("Nothing is due."))
         write_json(json, {"refreshed": [{"name": one.name, **one.body} for one in done]})
         return
-    one = refresh(open_task(path, target), home=home, name=name)
+    task = open_task(path, target)
+    with watch() as listen:
+        one = refresh(task, home=home, name=name, listen=listen)
     _print(console, one)
     write_json(json, {"name": one.name, **one.body})
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from steelyard.cli.options import HOME, HomePath, JsonPath, check_writable, write_json
 from steelyard.cli.printing import open_console, print_files, print_verdict
+from steelyard.core import Json
 from steelyard.lifecycle import find_verdict, open_home, recipe_file, write_report
 
 
@@ -28,15 +29,14 @@ def command(
     """Open any run again: the newest, or the one named."""
     check_writable(json)
     console = open_console(json)
-    with open_home(home, create=False) as opened:
+    with open_home(home, create=False, lock=None) as opened:  # beside what is being weighed
         if runs:
+            listed = [_listed(verdict) for verdict in opened.database.verdicts()]
             table = Table("run", "task", "outcome", "chosen", "when", box=None)
-            for verdict in opened.database.verdicts():
-                body = verdict["body"]
-                chosen = body["chosen"] or "–"
-                when = verdict["created_at"]
-                table.add_row(str(verdict["id"]), body["task"], body["outcome"], chosen, when)
+            for one in listed:
+                table.add_row(*(str(cell or "–") for cell in one.values()))
             console.print(table)
+            write_json(json, {"runs": listed})
             return
         body = find_verdict(opened, run)
         if recipe is not None:
@@ -46,3 +46,9 @@ def command(
     print_verdict(console, body)
     print_files(console, files)
     write_json(json, body)
+
+
+def _listed(verdict: dict[str, Any]) -> dict[str, Json]:
+    body = verdict["body"]
+    named = {name: body[name] for name in ("task", "outcome", "chosen")}
+    return {"run": verdict["id"], **named, "when": verdict["created_at"]}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from steelyard.cli.live import working
 from steelyard.cli.options import HOME, HomePath, JsonPath, check_writable, write_json
 from steelyard.cli.printing import open_console
 from steelyard.core import Json
@@ -67,12 +69,17 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     )
     console = open_console("-")  # standard output is nobody's while it runs
 
+    loading = ExitStack()
+
     def ready(service: Service, url: str) -> None:
+        loading.close()
         listed = service.catalogue.listed()
         _print(console, service, url)
         write_json(json, {"url": url, "models": [name for name, _, _ in listed]})
 
-    serve(settings, home=home, ready=ready)
+    with loading:
+        loading.enter_context(working("opening what is to be served"))
+        serve(settings, home=home, ready=ready)
 
 
 def _secret(variable: str) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from steelyard.cli.live import working
 from steelyard.cli.options import HOME, HomePath, JsonPath, check_writable, write_json
 from steelyard.cli.printing import open_console
 from steelyard.lifecycle import Standing, open_home, status
 
 
 def command(home: HomePath = HOME, json: JsonPath = None) -> None:
-    """How what is served is doing: requests, signs of drift, the last refresh."""
+    """Say how what is served is doing: requests, drift, refreshes."""
     check_writable(json)
-    with open_home(home, create=False, lock=None) as opened:
+    told = "looking for signs of drift"
+    with open_home(home, create=False, lock=None) as opened, working(told):
         found = status(opened)
     console = open_console(json)
     for one in found:

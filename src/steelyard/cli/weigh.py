@@ -25,7 +25,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     path: TaskPath,
     target: TargetColumn = None,
     home: HomePath = HOME,
-    seed: Annotated[int, typer.Option(help="Training, shots and resampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Training, choice of examples, resampling.")] = 0,
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Train with so many seeds, from --seed on.")
     ] = 1,
@@ -50,7 +50,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     ] = None,
     json: JsonPath = None,
 ) -> None:
-    """Build every recipe, measure them on the same examples, and say which to use."""
+    """Build recipes, measure them on the same rows, say which to use."""
     check_writable(json)
     task = open_task(path, target)
     names = [name.strip() for name in recipes.split(",") if name.strip()] if recipes else None

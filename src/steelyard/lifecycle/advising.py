@@ -63,7 +63,7 @@ def prior(task: Task, recipes: Mapping[str, Recipe], answer: str | None) -> Json
 
 def hits_and_misses(home: Path = DEFAULT_HOME) -> Json:
     """How often the bets of this home's verdicts were right, by task and by rule."""
-    with open_home(home, create=False) as opened:
+    with open_home(home, create=False, lock=None) as opened:
         return track_record([verdict["body"] for verdict in opened.database.verdicts()])
 
 

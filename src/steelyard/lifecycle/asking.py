@@ -9,7 +9,7 @@ from steelyard.errors import InputError
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.looking import open_lookup
 from steelyard.measure.grading import Grader
-from steelyard.recipes import Lookup, Workshop, build, select
+from steelyard.recipes import Lookup, Workshop, build, select, stored_recipe
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ def workshop_of(task: Task, home: Home, seed: int, lookup: Lookup) -> Workshop:
 
 
 def recipe_named(task: Task, verdict: Json, name: str) -> Recipe:
-    """The recipe of that name, if it still is the one that was weighed.
+    """The recipe of that name, if it still is the one that was weighed. One that is none of the
+    task's own, such as one of a file or of a sweep, is as the verdict keeps it.
 
     Raises:
         InputError: there is none, or it is another one by now.
     """
     again = f"run: steelyard weigh {task.path}"
-    recipe = next((recipe for recipe in select(task, every=True) if recipe.name == name), None)
+    own = next((recipe for recipe in select(task, every=True) if recipe.name == name), None)
+    recipe = own or _kept(task, verdict, name)
     if recipe is None:
         raise InputError(
             f"{task.name}: its verdict chose {name}, which the task's base models no longer give; "
@@ -75,6 +77,14 @@ def recipe_named(task: Task, verdict: Json, name: str) -> Recipe:
             f"{recipe.context}; {again}"
         )
     return recipe
+
+
+def _kept(task: Task, verdict: Json, name: str) -> Recipe | None:
+    texts = {report["name"]: report.get("toml") for report in verdict.get("recipes", ())}
+    if not texts.get(name):
+        return None
+    recipe = stored_recipe(texts[name])
+    return recipe if any(model.name == recipe.model for model in task.models) else None
 
 
 def newest_verdict(home: Home, task: Task) -> Json:

@@ -16,13 +16,12 @@ from steelyard.audit.slices import by_slice
 from steelyard.audit.swaps import by_swap
 from steelyard.core import SPLITS, Json, Recipe, Task
 from steelyard.errors import InputError, WorkError
-from steelyard.lifecycle.asking import newest_verdict
+from steelyard.lifecycle.asking import newest_verdict, recipe_named
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.looking import open_lookup, unseen
 from steelyard.lifecycle.trials import Trials
 from steelyard.measure.grading import Grader
 from steelyard.models import open_backend
-from steelyard.recipes import select
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +129,7 @@ def _bias(task: Task, home: Home) -> list[Finding]:
             f"{task.name}: its verdict is that nothing works, so there is no system to audit. "
             "Check without --chosen."
         )
-    known = {recipe.name: recipe for recipe in select(task)}
-    recipes = [known[name] for name in dict.fromkeys(names) if name in known]
+    recipes = [recipe_named(task, verdict, name) for name in dict.fromkeys(names)]
     lookup = unseen(open_lookup(task, home, recipes), task)
     grader = Grader.of(task)
     seed = int(verdict["seed"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import re
 import shutil
@@ -102,6 +103,7 @@ def check_embedder(source: str) -> None:
 def _check_hub(source: str) -> None:
     """Ask the hub, or its cache on this machine, for the model's configuration alone."""
     transformers = need("transformers", "torch")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what it retries is said below
     try:
         transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:

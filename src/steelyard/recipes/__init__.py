@@ -12,7 +12,7 @@ from steelyard.recipes.presets import (
     presets,
     select,
 )
-from steelyard.recipes.recipe_file import recipe_toml
+from steelyard.recipes.recipe_file import recipe_toml, stored_recipe
 from steelyard.recipes.reflecting import check_reflection
 from steelyard.recipes.sweep import LABELS, Sweep, parse_sweep, swept
 from steelyard.recipes.workshop import Workshop
@@ -35,6 +35,7 @@ __all__ = [
     "recipe_toml",
     "reopen",
     "select",
+    "stored_recipe",
     "swept",
     "trained",
     "why_not",

@@ -32,6 +32,19 @@ TURNS = 4  # Source: ours, not measured yet
 # Characters of a long target: about 1,000 tokens, half of a context of 2,048. Source: ours
 LONG = 4_000
 
+# What a task must have for a preset to fit it.
+_DOCUMENTS = "[knowledge] documents"
+NEEDS = {
+    **dict.fromkeys(("rag", "rag+shots", "lora+rag", "cpt+lora", "random-passages"), _DOCUMENTS),
+    "rag+sections": f'{_DOCUMENTS} and [output] type = "text"',
+    "oracle-passages": f"{_DOCUMENTS} and evidence of rows of dev",
+    "undated-passages": f"{_DOCUMENTS} and [data] time of rows of dev",
+    "gepa": "[search] reflection",
+    "history": "[data] user and something to show of those who ask",
+    "lora+dpo": "[data] preferences",
+    "head": '[output] type = "label"',
+}
+
 # What each output type can be decoded by; the first one is the plain preset, the others are
 # named with a plus: `zero-shot+constrained`.
 DECODINGS: dict[str, tuple[tuple[str, Decoding], ...]] = {
@@ -167,9 +180,17 @@ def select(task: Task, names: Sequence[str] | None = None, *, every: bool = Fals
     known = [*table, *(name for name in expanded if name not in table)]
     for name in named:
         if name not in known:
-            raise InputError(unknown("recipe", name, known))
+            raise InputError(_unfit(name, known))
     wanted = {*named, *CONTROLS}
     return [r for name, r in expanded.items() if name in wanted or name.split("@")[0] in wanted]
+
+
+def _unfit(name: str, known: Sequence[str]) -> str:
+    """Why a recipe cannot be named for a task: it does not fit it, or there is none such."""
+    needs = NEEDS.get(_way(name))
+    if needs is None or _way(name) in known:
+        return unknown("recipe", name, known)
+    return f'recipe "{name}" does not fit this task: it needs {needs}. Known: {", ".join(known)}.'
 
 
 def _asked_for(task: Task) -> set[str]:

@@ -75,6 +75,14 @@ def recipe_toml(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
+def stored_recipe(text: str) -> Recipe:
+    """The recipe that `recipe_toml` wrote, under whatever name it has."""
+    top = Table.parse(Path("recipe.toml"), text)
+    name, model = top.required("name", "lora"), top.required("model", "default")
+    parts: dict[str, Any] = {part: _part(top.table(part), kind()) for part, kind in PARTS.items()}
+    return Recipe(name, model, **parts)
+
+
 def _section(at: list[str], value: Any, plain: Any) -> list[str]:
     own, inside = [], []
     for field in fields(value):

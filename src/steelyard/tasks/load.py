@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,11 +19,19 @@ from steelyard.core import (
     digest,
 )
 from steelyard.errors import DataError
-from steelyard.tasks.examples import Item, check_columns, fold, give_ids, input_template, to_item
+from steelyard.tasks.examples import (
+    Item,
+    Template,
+    check_columns,
+    fold,
+    give_ids,
+    input_template,
+    to_item,
+)
 from steelyard.tasks.knowledge import checked_knowledge, knowledge_hash
 from steelyard.tasks.output import Splits, data_files, describe_output
 from steelyard.tasks.retention import read_retention
-from steelyard.tasks.rows import read_rows
+from steelyard.tasks.rows import RawRow, read_rows
 from steelyard.tasks.schema import spelling
 from steelyard.tasks.split import MIN_GROUPS, draw_splits, num_shared
 from steelyard.tasks.task_file import TaskSpec, parse_task, read_task_text
@@ -31,6 +39,7 @@ from steelyard.tasks.unlabelled import read_preferences, read_unlabelled
 from steelyard.tasks.wording import count
 
 MEASURED: tuple[Split, ...] = ("dev", "test")  # nothing of them is learned from
+NAMED_ROWS = 3  # that cannot be read either, beside the first; the others are counted
 
 
 def load_task(path: str | Path) -> Task:
@@ -119,8 +128,33 @@ def read_items(spec: TaskSpec) -> dict[str, list[Item]]:
         for file in files:
             rows = read_rows(file)
             check_columns(spec, template, rows, file)
-            parts[name] += [to_item(row, next(numbers), spec, template) for row in rows]
+            parts[name] += _items(rows, numbers, spec, template)
     return parts
+
+
+def _items(
+    rows: Sequence[RawRow], numbers: Iterator[int], spec: TaskSpec, template: Template
+) -> list[Item]:
+    """The rows of a file as items.
+
+    Raises:
+        DataError: rows that cannot be read: what is wrong with the first, and how many more.
+    """
+    items: list[Item] = []
+    wrong: list[tuple[str, DataError]] = []
+    for row in rows:
+        try:
+            items.append(to_item(row, next(numbers), spec, template))
+        except DataError as error:
+            wrong.append((row.where, error))
+    if not wrong:
+        return items
+    (_, first), *others = wrong
+    if not others:
+        raise first
+    named = ", ".join(where for where, _ in others[:NAMED_ROWS])
+    more = f"{named}, …" if len(others) > NAMED_ROWS else named
+    raise DataError(f"{first} {count(len(others), 'more row')} cannot be read either: {more}")
 
 
 def _read(spec: TaskSpec) -> tuple[dict[str, list[Item]], list[str]]:

@@ -24,6 +24,9 @@ from steelyard.tasks.wording import shown
 MAX_ROW_BYTES = 10_000_000
 MAX_DEPTH = 64  # Source: ours; no answer is nested so deeply, and recursion has its limit
 
+# What may stand between the cells of a CSV file: spreadsheets write the one of their language.
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
@@ -181,14 +184,26 @@ def _read_json(path: Path) -> list[RawRow]:
     return rows
 
 
+def separator_of(line: str) -> str:
+    """What separates the cells of a CSV file, told from its first line: a semicolon or a tab where
+    commas leave a single cell.
+
+    >>> separator_of("text;label"), separator_of("text,a;b"), separator_of("text")
+    (';', ',', ',')
+    """
+    cells = {mark: len(next(csv.reader([line], delimiter=mark), ())) for mark in SEPARATORS}
+    return "," if cells[","] > 1 else max(SEPARATORS, key=lambda mark: cells[mark])
+
+
 def _read_csv(path: Path) -> list[RawRow]:
     text = _decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     before = csv.field_size_limit(MAX_ROW_BYTES)
     rows: list[RawRow] = []
     header: list[str] = []
-    line = 1
+    line, separator = 1, ","
     try:
+        separator = separator_of(io.StringIO(text.lstrip("\r\n"), newline="").readline())
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         for cells in reader:
             where, line = f"{path}:{line}", reader.line_num + 1
             if not cells:
@@ -198,15 +213,17 @@ def _read_csv(path: Path) -> list[RawRow]:
             elif len(cells) != len(header):
                 raise DataError(
                     f"{where}: the row has {len(cells)} cells. Expected {len(header)}, as in the "
-                    'header. Put cells that hold commas or line breaks between "quotes".'
+                    f"header. Put cells that hold {SEPARATORS[separator]} or line breaks between "
+                    '"quotes".'
                 )
             else:  # CSV has no null: an empty cell is the nearest thing to it
                 pairs = zip(header, cells, strict=True)
                 rows.append(RawRow(where, {key: cell or None for key, cell in pairs}))
     except csv.Error as error:
         raise DataError(
-            f"{path}:{line}: not valid CSV: {error}. Expected cells between commas, quotes inside "
-            'a cell doubled (""). Correct the row that begins on this line.'
+            f"{path}:{line}: not valid CSV: {error}. Expected cells between "
+            f'{SEPARATORS[separator]}, quotes inside a cell doubled (""). '
+            "Correct the row that begins on this line."
         ) from None
     finally:
         csv.field_size_limit(before)
@@ -214,12 +231,6 @@ def _read_csv(path: Path) -> list[RawRow]:
 
 
 def _header(cells: list[str], where: str) -> list[str]:
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(cells) == 1 and separator in cells[0]:
-            raise DataError(
-                f"{where}: the header {shown(cells[0])} looks separated by {name}. "
-                "Expected commas. Save the file as comma-separated."
-            )
     repeated = [cell for index, cell in enumerate(cells) if cell in cells[:index]]
     if repeated:
         raise DataError(

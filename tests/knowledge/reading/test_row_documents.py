@@ -67,6 +67,13 @@ def test_wrong_rows_are_told_and_the_others_read(tmp_path):
     assert str(reason).endswith("And 2 more.")
 
 
+def test_csv_between_semicolons_or_tabs_is_read(tmp_path):
+    for separator in (";", "\t"):
+        content = f"text{separator}x\na, b{separator}1\n"
+        [document], reason = read(tmp_path / "a.csv", content)
+        assert (document.text, document.metadata, reason) == ("a, b", {"x": "1"}, None)
+
+
 def test_csv_rows_of_another_length_are_told(tmp_path):
     documents, reason = read(tmp_path / "a.csv", "text,x\na,1\nb\nc,3\n")
     assert [d.text for d in documents] == ["a", "c"]
@@ -76,7 +83,6 @@ def test_csv_rows_of_another_length_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("text;x\na;1\n", "separated by semicolons"),
         ("text,text\na,b\n", "stands twice"),
         ("text\n", "no rows"),
         ('text\nfine\n"never closed\n', "read up to row 1 and no further"),

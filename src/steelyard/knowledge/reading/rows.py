@@ -12,7 +12,7 @@ from steelyard.errors import DataError
 from steelyard.knowledge.reading.document import Document
 from steelyard.knowledge.reading.source import Source, one_line, tidy
 from steelyard.knowledge.reading.text import open_text
-from steelyard.tasks.rows import parse_json
+from steelyard.tasks.rows import SEPARATORS, parse_json, separator_of
 
 TEXT_COLUMNS = ("text", "body", "content")
 ID_COLUMNS = ("doc_id", "id")
@@ -143,7 +143,9 @@ def _lines(file: TextIO, source: Source) -> Iterator[str | _Wrong]:
 
 
 def _csv_rows(file: TextIO, source: Source) -> _Rows:
-    reader = csv.reader(_csv_lines(file, source), strict=True)
+    separator = separator_of(file.readline(source.limits.characters))
+    file.seek(0)
+    reader = csv.reader(_csv_lines(file, source), delimiter=separator, strict=True)
     header: list[str] = []
     number = 0
     try:
@@ -162,7 +164,8 @@ def _csv_rows(file: TextIO, source: Source) -> _Rows:
         # After this the reader no longer knows where a row begins.
         raise DataError(
             f"it was read up to row {number} and no further: line {reader.line_num} is not valid "
-            f'CSV ({error}). Put cells with commas or line breaks between "quotes".'
+            f"CSV ({error}). Put cells with {SEPARATORS[separator]} or line breaks between "
+            '"quotes".'
         ) from None
 
 
@@ -174,11 +177,6 @@ def _csv_lines(file: TextIO, source: Source) -> Iterator[str]:
 
 
 def _header(cells: list[str]) -> list[str]:
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(cells) == 1 and separator in cells[0]:
-            raise DataError(
-                f"its header is separated by {name}. Expected commas. Save it comma-separated."
-            )
     repeated = [cell for index, cell in enumerate(cells) if cell in cells[:index]]
     if repeated:
         raise DataError(
