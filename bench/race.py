@@ -6,7 +6,10 @@
 Each table of scores (recipes × dev examples) is replayed in many random orders of its groups.
 "agrees" counts replays whose pick (the highest mean of those left) is the highest of the whole
 table, or within the tolerance of it; "evaluations" is the share of the table that was needed with
-a look after every example, and "in rounds" with the looks of `weigh`.
+a look after every example, "until one is left" the same without what the last one answers alone,
+and "in rounds" with the looks of `weigh`. With a margin of 0 whoever is shown to be lower is
+dropped, as where the leader costs no more; with the tolerance as the margin, whoever is lower by
+more than that, as where the leader is dearer.
 """
 
 from __future__ import annotations
@@ -47,13 +50,16 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     print(
-        "| table | recipes | examples | margin | agrees | evaluations | in rounds | best dropped |"
+        "| table | recipes | examples | margin | agrees | evaluations | until one is left "
+        "| in rounds | best dropped |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for table in (*simulated(rng), *(t for home in options.home for t in stored(home))):
         for margin in (0.0, options.tolerance):
             print(replayed(table, options.replays, options.tolerance, margin, rng), flush=True)
-    print("\n| equal recipes | examples | studies | a winner, looked at after every example |")
+    print(
+        "\n| equal recipes | examples | studies | anybody dropped, looked at after every example |"
+    )
     print("|---|---|---|---|")
     for recipes, examples in ((2, 100), (2, 400), (5, 200), (10, 200)):
         share = twins(recipes, examples, options.studies, rng)
@@ -65,7 +71,7 @@ def replayed(
 ) -> str:
     """One row: how often the race picks as well as measuring everything, and what it needs."""
     means = table.scores.mean(axis=1)
-    best, agrees, lost, spent, in_rounds = means.max(), 0, 0, 0, 0
+    best, agrees, lost, spent, alone, in_rounds = means.max(), 0, 0, 0, 0, 0
     pieces = rounds([Example(str(n), "", "", str(n)) for n in range(table.scores.shape[1])])
     ends = np.cumsum([len(piece) for piece in pieces])
     for _ in range(replays):
@@ -74,12 +80,15 @@ def replayed(
         agrees += means[list(raced.left)].max() >= best - tolerance
         lost += int(means.argmax()) not in raced.left
         spent += raced.evaluations
+        if len(raced.left) == 1:
+            alone += ends[-1] - max(after for after in raced.dropped_after if after is not None)
         afters = [ends[-1] if after is None else after for after in raced.dropped_after]
         in_rounds += int(ends[np.searchsorted(ends, afters)].sum())
     recipes, examples = table.scores.shape
     return (
         f"| {table.name} | {recipes} | {examples} | {margin:g} | {agrees / replays:.1%} "
         f"| {spent / replays / table.scores.size:.1%} "
+        f"| {(spent - alone) / replays / table.scores.size:.1%} "
         f"| {in_rounds / replays / table.scores.size:.1%} | {lost / replays:.1%} |"
     )
 

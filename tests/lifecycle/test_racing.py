@@ -139,13 +139,15 @@ def test_training_starts_only_where_a_perfect_score_would_still_win(
     assert "not even a perfect score would beat zero-shot" in lora["why"]
 
 
-def test_with_a_tolerance_of_1_nobody_is_beaten_and_nothing_is_trained(
+def test_with_a_tolerance_of_1_nothing_is_trained_and_who_costs_more_gives_way_to_who_scores_more(
     task: Task, tmp_path: Path
 ) -> None:
     found = weigh(replace(task, tolerance=1.0), home=tmp_path, recipes=RECIPES).to_json()
     assert "not even a perfect score would beat" in named(found, "lora")["why"]
     asked = [named(found, name) for name in ("zero-shot", "few-shot")]
-    assert [one["status"] for one in asked] == ["finished", "finished"]
+    # tfidf costs no more, so that it need not score a whole tolerance more.
+    assert [one["status"] for one in asked] == ["eliminated", "eliminated"]
+    assert all("shown to be lower than tfidf" in one["why"] for one in asked)
     assert found["outcome"] == "chosen"
 
 

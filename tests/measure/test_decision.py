@@ -23,6 +23,7 @@ from steelyard.measure.decision import (
     cheapest,
     compare_pairs,
     decide,
+    no_dearer,
     settle,
 )
 from steelyard.measure.statistics import paired
@@ -272,6 +273,36 @@ def test_cheapest_takes_the_best_of_those_that_cost_about_the_same():
 def test_free_recipes_cost_the_same():
     a, b = candidate("a", right(50), 0.0), candidate("b", right(60), 0.0)
     assert cheapest([a, b, candidate("c", right(90), 1e-9)]) is b
+
+
+@pytest.mark.parametrize(
+    ("usd", "needs_more", "no_say"),
+    [
+        (0.5, True, True),  # cheaper: it may need what it likes
+        (1.0, False, True),  # as cheap
+        (1.4, False, True),  # as cheap, within the factor
+        (1.0, True, False),  # as cheap, and needs more
+        (2.0, False, False),  # dearer
+    ],
+)
+def test_being_less_says_nothing_against_one_that_is_cheaper_or_as_cheap_and_needs_no_more(
+    usd, needs_more, no_say
+):
+    weights = Weights("lora") if needs_more else Weights()
+    one = candidate("one", [True] * N, usd=usd, weights=weights)
+    other = candidate("other", [True] * N, usd=1.0)
+    assert no_dearer(one, other) is no_say
+
+
+@pytest.mark.parametrize("usd", [0.5, 1.0, 1.4])
+def test_a_recipe_that_scores_lower_than_one_that_costs_no_more_is_not_chosen(usd):
+    higher = candidate("higher", right(60), usd=usd)
+    lower = candidate("lower", right(56), usd=1.0)
+    best = candidate("best", right(62), usd=9.0)
+    assert no_dearer(higher, lower)
+    for tolerance in (0.0, 0.02, 0.1, 0.5):
+        found = chosen(MAJORITY, best, higher, lower, tolerance=tolerance)
+        assert "lower" not in (found.chosen, found.prefer)
 
 
 def test_the_order_of_the_recipes_decides_nothing():

@@ -87,6 +87,21 @@ def test_who_may_not_lead_drops_nobody_and_who_is_out_leads_no_more():
     assert p_values(short, 20)["b"] == pytest.approx(p_values(scores, 5)["b"])
 
 
+def test_whoever_costs_no_more_need_only_be_higher_and_whoever_is_dearer_by_more_than_the_margin():
+    scores = table(a=[1.0] * 4, b=[0.0] * 4)
+
+    def p_of_b(**more: object) -> float:
+        return p_values(scores, 4, margin=0.1, **more)["b"]
+
+    def by_hand(gap: float) -> float:
+        made = [w * (1 + s / 1.1 * gap) ** 4 for s, w in zip(RACE_STAKES, SPREAD, strict=True)]
+        return 1 / sum(made)
+
+    assert p_of_b() == pytest.approx(by_hand(0.9))
+    assert p_of_b(no_dearer=[("a", "b")]) == pytest.approx(by_hand(0.9))  # the other way round
+    assert p_of_b(no_dearer=[("b", "a")]) == pytest.approx(by_hand(1.0))
+
+
 def test_what_failed_says_nothing():
     whole = table(a=[1.0, 1.0, 1.0], b=[0.0, 0.0, 0.0])
     failed = table(a=[1.0, None, 1.0, 1.0], b=[0.0, 0.0, 0.0, 0.0])

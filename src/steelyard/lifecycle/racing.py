@@ -4,10 +4,11 @@
     prompts, heads ─ round 1 ─┐
     trained weights ─ round 1 ┴→ look → round 2 → look → … → whole → diagnostics
 
-A look drops a recipe when others, which the task's limits allow, are shown to score more than the
-tolerance above it (`measure/race.py`). Then it could not be chosen, neither for its score nor
-for being cheaper. With trained weights first in line nothing is saved: they come after the first
-round of all others, and only if a perfect score would still win.
+A look drops a recipe when another, which the task's limits allow, is shown to score more than the
+tolerance above it, or above it at all where that one costs no more (`measure/race.py`). Then it
+could not be chosen, neither for its score nor for being cheaper. With trained weights first in line
+nothing is saved: they come after the first round of all others, and only if a perfect score would
+still win.
 
 Where several recipes learn something of their own, they do so in parts, and answer in between:
 
@@ -26,10 +27,12 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 from steelyard.core import Decoding, Example, Recipe
 from steelyard.errors import SpentError
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
+from steelyard.measure.decision import no_dearer
 from steelyard.measure.diagnostics import diagnosed
 from steelyard.measure.race import behind, overtaken, rounds, share
 from steelyard.measure.trial import ALONE, OutOfTimeError
@@ -251,8 +254,18 @@ class Race:
             }
             led = shown
         scores = {name: _scores(weighed) for name, weighed in shown.items()}
-        leading = [name for name, weighed in led.items() if candidate(weighed, task).eligible]
-        p_values = behind(scores, measured, margin=task.tolerance, leading=leading)
+        known = {name: candidate(weighed, task) for name, weighed in shown.items()}
+        leading = [name for name in led if known[name].eligible]
+        p_values = behind(
+            *(scores, measured),
+            margin=task.tolerance,
+            leading=leading,
+            no_dearer={
+                (name, rival)
+                for name, rival in permutations(known, 2)
+                if no_dearer(known[rival], known[name])
+            },
+        )
         running = [name for name in self._running() if name in shown]
         while running:
             name = min(running, key=lambda one: p_values[one] / self._chance(one, early))

@@ -265,6 +265,16 @@ def _needs(candidate: Candidate) -> int:
     return sum(part != "none" for part in parts) + (context.passages > 0)
 
 
+def no_dearer(one: Candidate, other: Candidate) -> bool:
+    """Whether being less cannot speak for `other`: `one` is cheaper, or as cheap and needs no more.
+
+    Then `other` is only chosen where it is not shown to score lower than `one`.
+    """
+    if _is_cheaper(one, other):
+        return True
+    return not _is_cheaper(other, one) and _needs(one) <= _needs(other)
+
+
 def compare_pairs(
     pairs: Sequence[tuple[Scored, Scored]],
     groups: Mapping[str, str],

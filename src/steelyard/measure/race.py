@@ -166,8 +166,12 @@ def behind(
     *,
     margin: float,
     leading: Collection[str],
+    no_dearer: Collection[tuple[str, str]] = (),
 ) -> dict[str, float]:
     """For each recipe a p value of "nobody of `leading` scores more than `margin` above it".
+
+    Of the pairs `no_dearer` the second costs no more than the first. It need only score higher at
+    all: being less does not speak for the first then.
 
     It holds however often one looks. `measured` are examples in the order of the race and in whole
     groups. Of an example a recipe may have a score, None where it failed, which says nothing, or no
@@ -187,15 +191,18 @@ def behind(
                 table[row, at] = sum(scores[name][id_] or 0.0 for id_ in known) / largest
     if not table.size:
         return dict.fromkeys(names, 1.0)
-    highest, _ = _bets(table, there & may_lead[:, None], margin)
+    margins = np.array([[0.0 if (a, b) in no_dearer else margin for b in names] for a in names])
+    highest, _ = _bets(table, there & may_lead[:, None], margins)
     return {name: math.exp(-wealth) for name, wealth in zip(names, highest[:, -1], strict=True)}
 
 
-def _bets(table: Floats, may_lead: NDArray[np.bool_], margin: float) -> tuple[Floats, Floats]:
+def _bets(
+    table: Floats, may_lead: NDArray[np.bool_], margin: float | Floats
+) -> tuple[Floats, Floats]:
     """The highest log wealth so far of who bets, for each recipe, that the leader of the others is
     more than `margin` above it; and the means so far. NaN is no observation, and no bet.
 
-    Shapes: [recipes, N] → [recipes, N] twice.
+    Shapes: table, may_lead [recipes, N], margin one or [recipe, leader] → [recipes, N] twice.
     """
     seen = ~np.isnan(table)
     values = np.where(seen, table, 0.0)
@@ -203,15 +210,17 @@ def _bets(table: Floats, may_lead: NDArray[np.bool_], margin: float) -> tuple[Fl
     means = sums / np.maximum(counts, 1)
     # Who leads is named before the observation: by the means without it.
     before = np.where(may_lead, (sums - values) / np.maximum(counts - seen, 1), -math.inf)
-    stakes = np.array(RACE_STAKES) / (1 + margin)  # so that the worst loss is a stake
+    margins = np.broadcast_to(margin, (len(table), len(table)))
+    stakes = np.array(RACE_STAKES) / (1 + margins.max())  # so that the worst loss is a stake
     highest = np.zeros(table.shape)
     for recipe in range(len(table)):
         others = before.copy()
         others[recipe] = -math.inf
         leads = (others == others.max(axis=0)) & np.isfinite(others)
-        theirs = np.where(leads, table, 0.0).sum(axis=0) / np.maximum(leads.sum(axis=0), 1)
+        less = np.where(leads, table - margins[recipe][:, None], 0.0)
+        theirs = less.sum(axis=0) / np.maximum(leads.sum(axis=0), 1)
         gaps = np.where(leads.any(axis=0), theirs - table[recipe], np.nan)
-        won = np.where(np.isnan(gaps), 0.0, gaps - margin)
+        won = np.where(np.isnan(gaps), 0.0, gaps)
         money = np.cumsum(np.log1p(stakes[:, None] * won), axis=1)
         wealth = np.logaddexp.reduce(money + np.log(_SPREAD)[:, None], axis=0)
         highest[recipe] = np.maximum.accumulate(np.maximum(wealth, 0.0))
