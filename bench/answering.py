@@ -52,7 +52,7 @@ from llama_cpp import Server, Settings, best_settings, serving
 from rounds import OURS, Contender, Work
 from rows import linear_weights
 from steelyard.core import ModelSpec
-from steelyard.models import Sampling, open_backend, opening
+from steelyard.models import Sampling, locate, open_backend
 from steelyard.models.constrain import ITEM_SEPARATOR, KEY_SEPARATOR
 from works import Asked
 
@@ -242,7 +242,7 @@ def open_engines() -> Engines:
     backend: Any = open_backend(ModelSpec("default", "default"))
     peak = rounds.matmul_peak(rounds.dtype_name())
     llama = best_settings(
-        Path(opening.locate("default")),
+        Path(locate("default")),
         most_threads=torch.get_num_threads(),
         slots=LLAMA_SLOTS,
         context_tokens=LLAMA_CONTEXT,

@@ -11,7 +11,7 @@ import torch
 
 import rounds
 from steelyard.core import ModelSpec
-from steelyard.models import open_backend, opening
+from steelyard.models import loading, open_backend
 
 # Random weights of a known shape. "tiny" takes the way of "7b" where there is no GPU.
 SHAPES: dict[str, dict[str, int]] = {
@@ -78,8 +78,7 @@ def device() -> str:
 
 def embedded() -> Models:
     """The embedded model, for the peers the folder that it was dequantised to."""
-    place = opening.locate("default")
-    return Models(ModelSpec("default", "default"), opening._dequantised(Path(place)))
+    return Models(ModelSpec("default", "default"), Path(loading.weights_folder("default")))
 
 
 def models_of(spec: ModelSpec) -> Models:

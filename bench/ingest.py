@@ -91,13 +91,13 @@ def speed(size: Size, corpus: Path) -> list[dict[str, Any]]:
     import rounds
     from llama_index_peer import USUAL, LlamaIndex
     from rounds import Contender, Work
-    from steelyard.models.opening import EMBEDDER_PACKAGE, INSTALL_EMBEDDER, _package_folder
+    from steelyard.models.places import embedder_folder
 
     rows = rows_of_corpus(corpus)
     chosen = random.Random(0).sample(rows, min(size.documents, len(rows)))
     texts = [row["text"] for row in chosen]
     num_words = sum(len(text.split()) for text in texts)
-    peer = LlamaIndex(_package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model")
+    peer = LlamaIndex(embedder_folder("default"))
     records = []
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "corpus.jsonl"

@@ -42,7 +42,7 @@ from steelyard.core import ModelSpec, Passage
 from steelyard.knowledge import ranking
 from steelyard.knowledge.rerank import Likelihood, MaxSim
 from steelyard.knowledge.search import KINDS, SqliteIndex
-from steelyard.models import open_backend, open_embedder, opening
+from steelyard.models import open_backend, open_embedder, places
 
 AT = (1, 5, 10)
 FUSIONS = tuple((k, depth) for k in (5, 10, 20, 60) for depth in (20, 50, 100))
@@ -155,7 +155,7 @@ def measure_embedding(texts: Sequence[str], num_rounds: int) -> list[dict[str, A
     """Print texts per second beside sentence-transformers, and how alike the vectors are."""
     from sentence_transformers import SentenceTransformer
 
-    folder = str(opening._embedder_folder("default"))
+    folder = str(places.embedder_folder("default"))
     ours = open_embedder("default")
     starts = count(0, SPEED_TEXTS)
 

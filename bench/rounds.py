@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from steelyard.lifecycle.machine import hardware, versions
-from steelyard.models.opening import number_type
+from steelyard.models.loading import number_type
 
 OURS = "steelyard"
 # Rows, inner and columns of products X·Wᵀ. The square ones are where a library is at its best;

@@ -2,7 +2,7 @@
 
     python bench/serving.py --small            3 seconds of each, 200 streams for 10 seconds
     python bench/serving.py                    60 seconds of each, 200 streams for 10 minutes
-    python bench/serving.py --only streams     one of the two parts: rate or streams
+    python bench/serving.py --only rate        one of the two parts: rate or streams
 
 The engine is the fake model, which answers in a tenth of a millisecond, so that what a client waits
 is what we add: HTTP, the gate, the queue, the batch, the row in the database. Requests come at
@@ -10,9 +10,9 @@ fixed moments, whatever becomes of those before them, over connections that stay
 is counted from the moment a request was due. The client is a process of its own.
 
 The floor is the same client against a mock engine, a server that says the same reply to whatever it
-is asked, in the same run: what is added is the difference of the two at each percentile. LiteLLM's
-proxy passes on to that mock engine, and Steelyard once as well, so that both do the same: another
-request for each.
+is asked, anew just before each server: what is added is the difference of the two at each
+percentile. LiteLLM's proxy passes on to that mock engine, and Steelyard once as well, so that both
+do the same: another request for each.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ RATE = 500  # requests a second
 CONNECTIONS = 64
 TOGETHER = 200  # streams at once
 WARM_SECONDS = 2.0
+PEER_SECONDS = 5.0  # of LiteLLM at most, whose queue only grows at this rate
+GIVEN_UP_SECONDS = 60.0  # after which a request without its answer has failed
 GOALS_MS = {"p50": 1.0, "p99": 5.0}  # added to the floor
 SHARES = {"p50": 0.5, "p99": 0.99}
 FIRST_BYTE_MS = 5.0
@@ -184,12 +186,16 @@ async def load(port: int, rate: float, seconds: float) -> Loaded:
     async def one(number: int, due: float) -> None:
         nonlocal failed
         reader, writer = await free.get()
-        writer.write(request(number))
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
-        await reader.readexactly(size)
+        try:
+            async with asyncio.timeout(GIVEN_UP_SECONDS):
+                writer.write(request(number))
+                is_answer = await _answered(reader)
+        except (OSError, EOFError, TimeoutError):
+            is_answer = False
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        failed += not is_answer
         waits.append(1000 * (time.perf_counter() - due))
-        failed += b" 200 " not in head.split(b"\r\n")[0]
         free.put_nowait((reader, writer))
 
     tasks = set()
@@ -206,6 +212,17 @@ async def load(port: int, rate: float, seconds: float) -> Loaded:
     return Loaded(waits, failed)
 
 
+async def _answered(reader: asyncio.StreamReader) -> bool:
+    """Whether a reply is an answer; it is read to its end."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r")[0]))
+    return _is_answer(head)
+
+
+def _is_answer(head: bytes) -> bool:
+    return b" 200 " in head.partition(b"\r\n")[0]
+
+
 async def streams(port: int, together: int, seconds: float) -> Loaded:
     """So many streams at once, one after the other on each connection: waits for the first byte
     of text."""
@@ -219,11 +236,14 @@ async def streams(port: int, together: int, seconds: float) -> Loaded:
         while time.perf_counter() < until:
             began = time.perf_counter()
             writer.write(request(number, stream=True))
+            number += together
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not _is_answer(head):
+                raise SystemExit(f"no stream: {head.decode(errors='replace')}")
             await reader.readuntil(b'"content"')
             waits.append(1000 * (time.perf_counter() - began))
             rest = await reader.readuntil(b"0\r\n\r\n")
             failed += b"[DONE]" not in rest
-            number += together
         writer.close()
 
     await asyncio.gather(*(one(place) for place in range(together)))
@@ -246,7 +266,9 @@ def cpu_seconds(pid: int) -> float:
 def in_child(what: str, *arguments: str) -> Loaded:
     """A load from a process of its own, so that it shares no lock with anything measured."""
     command = [sys.executable, __file__, "--client", what, *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise SystemExit(f"the client failed: {found.stderr.strip()[-500:]}")
     return Loaded(**json.loads(found.stdout))
 
 
@@ -256,20 +278,24 @@ def measure_rate(seconds: float) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name, mock_engine() as engine:
         home, by_url = make_home(Path(name) / "fake"), make_home(Path(name) / "url", engine)
-        bare = in_child("load", str(engine), str(RATE), str(seconds))
         lines = [["", "requests", "failed", "p50 ms", "p99 ms", "goal"]]
-        lines.append(_line("the floor", bare, ""))
 
-        def measured(what: str, server: AbstractContextManager[tuple[int, int]]) -> None:
+        def measured(
+            what: str, server: AbstractContextManager[tuple[int, int]], seconds: float
+        ) -> None:
+            bare = in_child("load", str(engine), str(RATE), str(seconds))
+            lines.append(_line("the floor", bare, ""))
             with server as (port, pid):
                 records.append(_at_rate(what, port, pid, bare, seconds))
             lines.append(records[-1].pop("line"))
 
-        measured("recording all", serving(home, "--record", "all"))
-        measured("recording none", serving(home, "--record", "none"))
-        measured("before the mock engine, recording all", serving(by_url))
+        measured("recording all", serving(home, "--record", "all"), seconds)
+        measured("recording none", serving(home, "--record", "none"), seconds)
+        measured("before the mock engine, recording all", serving(by_url), seconds)
         if litellm_peer.installed():
-            measured("LiteLLM before the mock engine", litellm_peer.litellm(engine))
+            shorter = min(seconds, PEER_SECONDS)
+            what = f"LiteLLM before the mock engine, {shorter:g} s"
+            measured(what, litellm_peer.litellm(engine), shorter)
         else:
             print("LiteLLM is not installed here: python scripts/setup.py bench")
         print_lines(f"{RATE} requests/s for {seconds:g} s", lines)

@@ -127,10 +127,10 @@ def open_in_float32(folder: Path) -> Any:
     import torch
 
     from steelyard.core import ModelSpec
-    from steelyard.models import opening
+    from steelyard.models import loading, opening
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "number_type", lambda: torch.float32)
+        patch.setattr(loading, "number_type", lambda: torch.float32)
         patch.setattr(opening, "_loaded", {})
         patch.setattr(torch.cuda, "is_available", lambda: False)
         return opening.open_backend(ModelSpec("tiny", str(folder)))

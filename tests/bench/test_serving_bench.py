@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,30 @@ def test_the_floor_and_the_server_answer_every_request_and_the_server_records_it
     assert (len(found.waits), found.num_failed) == (20, 0)
     assert (streamed.num_failed, len(streamed.waits) >= 2) == (0, True)
     assert serving._recorded(home) == 20 + len(streamed.waits)
+
+
+def test_a_request_that_is_refused_or_lost_is_counted_and_the_others_go_on():
+    connected: set[object] = set()
+
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Refuses one request and hangs up at the next."""
+        connected.add(writer)
+        with suppress(EOFError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n{}")
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        connected.discard(writer)
+
+    async def run() -> serving.Loaded:
+        server = await asyncio.start_server(rude, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            found = await serving.load(port, 400, 0.325)  # 130 over 64 connections
+            while connected:
+                await asyncio.sleep(0.01)
+            return found
+
+    found = asyncio.run(run())
+    assert (len(found.waits), found.num_failed) == (130, 130)

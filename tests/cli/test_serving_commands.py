@@ -36,6 +36,8 @@ def test_what_cannot_be_published_is_said_with_the_exit_code_of_input(weighed, s
         assert ran.code == 2
         assert ran.err.startswith("error: ")
     assert steelyard("rollback", "small").code == 2
+    ran = steelyard("publish", "task.toml", "--format", "gguf")
+    assert (ran.code, "--format gguf: name what reads it with --engine" in ran.err) == (2, True)
 
 
 def test_a_key_is_shown_once_and_listed_without_its_secret(weighed, steelyard):

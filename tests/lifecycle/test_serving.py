@@ -17,19 +17,21 @@ import pytest
 from fake_server import Server, streamed
 from fake_server import chat as fake_chat
 from fake_tasks import rows_of, write_task
-from llama_stand_in import StandIn, event, stand_in, streaming
+from llama_stand_in import END, StandIn, event, stand_in, streaming
 from servers import Running, running
-from steelyard.core import Query, Task
+from steelyard.core import Query, Serving, Task
 from steelyard.errors import InputError, ModelError, ReleaseError
 from steelyard.lifecycle import find_release, open_home, open_release, publish, weigh
 from steelyard.lifecycle.serving import PARTIAL, _put
-from steelyard.models import llama_process, open_backend, opening
+from steelyard.models import llama_process, loading, open_backend
 from steelyard.recipes import build
 from steelyard.serve.service import Settings
+from steelyard.store import Promotion
 from steelyard.tasks import load_task
 from steelyard.training import Trained
 from tiny import write_adapter, write_tiny_model
 
+LLAMA = Serving("llama.cpp")
 CURVE = {"points": [], "best_step": 1, "stopped": "", "num_too_long": 0}
 
 
@@ -91,7 +93,7 @@ def llama(known: dict[tuple[int, ...], str]) -> Iterator[StandIn]:
 
 
 def test_an_adapter_is_written_for_llama_cpp_and_answers_there_as_it_was_weighed(task, home, llama):
-    found = publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp").release
+    found = publish(task, home=home, name="fast", recipe="lora", serving=LLAMA).release
     serving = found.serving
     assert (serving.engine, serving.format) == ("llama.cpp", "gguf-adapter")
     assert (home / "artefacts" / serving.weights / "adapter.gguf").is_file()
@@ -102,7 +104,7 @@ def test_an_adapter_is_written_for_llama_cpp_and_answers_there_as_it_was_weighed
     [child] = llama.children
     assert child.settings.model == str(base / "model-f16.gguf")
     assert child.settings.adapters == (str(home / "artefacts" / serving.weights / "adapter.gguf"),)
-    again = publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp")
+    again = publish(task, home=home, name="fast", recipe="lora", serving=LLAMA)
     assert (again.known, again.release) == (True, found)
     plain = publish(task, home=home, name="fast", recipe="lora").release
     assert (plain.version, plain.serving) == (2, None)
@@ -111,7 +113,7 @@ def test_an_adapter_is_written_for_llama_cpp_and_answers_there_as_it_was_weighed
 def test_weights_can_be_written_whole(task, home, llama, known):
     llama.answer = lambda body: known.get(tuple(body["prompt"]), "")
     found = publish(
-        task, home=home, name="fast", recipe="lora", engine="llama.cpp", format="gguf-q8_0"
+        task, home=home, name="fast", recipe="lora", serving=Serving("llama.cpp", "gguf-q8_0")
     ).release
     assert (found.serving.format, found.serving.base) == ("gguf-q8_0", None)
     assert llama.children[0].settings.adapters == ()
@@ -130,7 +132,7 @@ def test_an_engine_that_answers_otherwise_is_refused_with_the_rows_that_differ(t
     llama.answer = otherwise
     tight = replace(task, tolerance=0.0)
     with pytest.raises(ReleaseError) as caught:
-        publish(tight, home=home, name="fast", recipe="lora", engine="llama.cpp")
+        publish(tight, home=home, name="fast", recipe="lora", serving=LLAMA)
     said = str(caught.value)
     assert "Nothing was published. Name another engine than llama.cpp or another --format" in said
     assert f"{len(task.dev)} of {len(task.dev)} answers differ" in said
@@ -142,12 +144,11 @@ def test_an_engine_that_answers_otherwise_is_refused_with_the_rows_that_differ(t
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"engine": "vllm"}, r'engine "vllm" is not known. Known: llama.cpp'),
-        ({"engine": "llama.cpp", "format": "peft"}, r'"peft" is not known. Known: gguf-adapter'),
-        ({"format": "gguf"}, "name what reads it with --engine"),
-        ({"engine": "llama.cpp", "recipe": "tfidf"}, "asks no language model"),
+        ({"serving": Serving("vllm")}, r'engine "vllm" is not known. Known: llama.cpp'),
+        ({"serving": Serving("llama.cpp", "peft")}, r'"peft" is not known. Known: gguf-adapter'),
+        ({"serving": LLAMA, "recipe": "tfidf"}, "asks no language model"),
         (
-            {"engine": "llama.cpp", "recipe": "zero-shot", "format": "gguf-adapter"},
+            {"serving": Serving("llama.cpp", "gguf-adapter"), "recipe": "zero-shot"},
             "has no adapter of that kind",
         ),
     ],
@@ -158,7 +159,7 @@ def test_what_an_engine_cannot_serve_is_refused(task, home, llama, options, said
 
 
 def test_another_build_of_the_engine_makes_a_release_stale(task, home, llama):
-    found = publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp").release
+    found = publish(task, home=home, name="fast", recipe="lora", serving=LLAMA).release
     serving = replace(found.serving, fingerprint="another")
     with open_home(home) as opened:
         assert open_release(found, opened).stale == ()
@@ -168,7 +169,7 @@ def test_another_build_of_the_engine_makes_a_release_stale(task, home, llama):
 
 def test_a_tokenizer_that_is_none_is_an_error_that_names_the_folder(tmp_path):
     with pytest.raises(ModelError, match="no tokenizer can be read there"):
-        opening._gguf_tokenizer(tmp_path / "a.gguf", str(tmp_path))
+        loading.gguf_tokenizer(tmp_path / "a.gguf", str(tmp_path))
 
 
 def test_what_a_kill_left_of_written_weights_is_removed_by_the_next(home):
@@ -186,7 +187,7 @@ def test_what_a_kill_left_of_written_weights_is_removed_by_the_next(home):
 def server(
     task: Task, home: Path, llama: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
-    publish(task, home=home, name="fast", recipe="lora", engine="llama.cpp")
+    publish(task, home=home, name="fast", recipe="lora", serving=LLAMA)
     monkeypatch.setattr(llama_process, "WAITS_SECONDS", (0.0, 0.0, 0.0))
     with running(home, Settings(names=("fast",), timeout_s=2.0)) as found:
         yield found
@@ -271,22 +272,53 @@ def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def test_a_second_release_starts_the_child_anew_with_both_adapters(server, llama, task, home):
-    chat(server, task.dev[0].input, "fast")
+def add_second(home: Path, *promoted: Promotion) -> None:
+    """A second version of the release, with an adapter of its own."""
     with open_home(home, lock=None) as opened:
         found = find_release(opened, "fast")
-        folder = home / "artefacts" / found.serving.weights
         other = home / "other"
-        shutil.copytree(folder, other)
+        shutil.copytree(home / "artefacts" / found.serving.weights, other)
         (other / "manifest.json").unlink()
         (other / "adapter.gguf").write_bytes((other / "adapter.gguf").read_bytes() + b"x")
         serving = replace(found.serving, weights=opened.artefacts.put(other))
-        opened.releases.add(replace(found, serving=serving), [])
+        opened.releases.add(replace(found, serving=serving), promoted)
+
+
+def test_a_second_release_starts_the_child_anew_with_both_adapters(server, llama, task, home):
+    chat(server, task.dev[0].input, "fast")
+    add_second(home)
     assert chat(server, task.dev[0].input, "fast@2").model == "fast@2"
     first, second = llama.children
     assert not first.is_running
     assert len(second.settings.adapters) == 2
     assert [one["scale"] for one in llama.server.asked[-1][2]["lora"]] == [0.0, 1.0]
+
+
+def test_a_promotion_with_another_adapter_lets_a_running_stream_come_to_its_end(
+    server, llama, task, home
+):
+    answer, begun, free = llama.answer, threading.Event(), threading.Event()
+    was_running: list[bool] = []
+
+    def rest(handler: Any) -> None:
+        begun.set()
+        free.wait(10)
+        was_running.append(llama.children[0].is_running)
+        handler.wfile.write(event(" b", 2) + b"\n\n" + END + b"\n\n")
+
+    llama.answer = lambda _: streaming(event("a", 1), then=rest)
+    found: list[str] = []
+    stream = threading.Thread(target=lambda: found.append(heard(server, "hello")))
+    stream.start()
+    assert begun.wait(5)
+    llama.answer = answer
+    add_second(home, Promotion("fast", "champion", 0, "ann", "better"))
+    until(lambda: server.service.engine.num_waiting == 1)  # it waits for its turn
+    free.set()
+    stream.join(5)
+    assert (found, was_running) == (["a b"], [True])
+    until(lambda: chat(server, task.dev[0].input, "fast").model == "fast@2")
+    assert [child.is_running for child in llama.children] == [False, True]
 
 
 # ---------------------------------------------------------------- behind a URL
@@ -314,7 +346,7 @@ def faked(folder: Path, there: Server, more: str = "") -> Task:
 def test_a_release_is_measured_and_served_through_the_url_of_a_table(tmp_path, there):
     task = faked(tmp_path, there)
     home = tmp_path / "home"
-    found = publish(task, home=home, recipe="nearest-shot", engine="vllm").release
+    found = publish(task, home=home, recipe="nearest-shot", serving=Serving("vllm")).release
     assert (found.serving.engine, found.serving.weights, found.artefacts) == ("vllm", None, ())
     assert found.parity["differing"] == []
     assert len(there.asked) == len(task.dev)
@@ -329,21 +361,45 @@ def test_a_release_is_measured_and_served_through_the_url_of_a_table(tmp_path, t
     assert there.asked[-1][2]["stream"] is True
 
 
+def test_a_url_that_refuses_stream_options_is_streamed_with_usage_of_our_own(tmp_path, there):
+    task = faked(tmp_path, there)
+    publish(task, home=tmp_path / "home", recipe="nearest-shot", serving=Serving("vllm"))
+
+    def picky(number: int, body: Any) -> Any:
+        if "stream_options" in body:
+            return 400, {}, b'{"error": {"message": "Unknown parameter: stream_options"}}'
+        return streamed("so it is") if body.get("stream") else fake_chat(number, body)
+
+    there.answer, before = picky, len(there.asked)
+    with running(tmp_path / "home", Settings()) as server, server.client() as client:
+        asked: Any = [{"role": "user", "content": task.dev[0].input}]
+        more: Any = {"stream": True, "stream_options": {"include_usage": True}}
+        chunks = list(client.chat.completions.create(model="small", messages=asked, **more))
+        whole = client.chat.completions.create(model="small", messages=asked)
+    texts = [c.choices[0].delta.content or "" for c in chunks if c.choices]
+    assert "".join(texts) == "so it is"
+    usage = chunks[-1].usage
+    assert usage.completion_tokens == 4  # of 8 bytes, and its end
+    assert usage.model_extra == {"estimated": True}
+    assert whole.usage == usage
+    assert len(there.asked) == before + 3
+
+
 def test_a_url_that_answers_otherwise_or_not_at_all_is_refused(tmp_path, there):
     task = faked(tmp_path, there)
     there.answer = lambda *_: streamed("something else")
     with pytest.raises(ReleaseError, match=r"Name another engine than vllm, or weigh what it runs"):
-        publish(task, home=tmp_path / "home", recipe="nearest-shot", engine="vllm")
+        publish(task, home=tmp_path / "home", recipe="nearest-shot", serving=Serving("vllm"))
     there.answer = lambda *_: (404, {}, b'{"error": {"message": "no such model"}}')
     with pytest.raises(ReleaseError, match="no such model"):
-        publish(task, home=tmp_path / "home", recipe="nearest-shot", engine="vllm")
+        publish(task, home=tmp_path / "home", recipe="nearest-shot", serving=Serving("vllm"))
 
 
 def test_nothing_is_written_for_a_url(tmp_path, there):
     task = faked(tmp_path, there)
     with pytest.raises(InputError, match="nothing is written for a model behind a URL"):
         publish(
-            *(task,), home=tmp_path / "home", recipe="nearest-shot", engine="vllm", format="gguf"
+            *(task,), home=tmp_path / "home", recipe="nearest-shot", serving=Serving("vllm", "gguf")
         )
     with pytest.raises(InputError, match=r'engine "vlm" is not known. Known: llama.cpp, vllm'):
-        publish(task, home=tmp_path / "home", recipe="nearest-shot", engine="vlm")
+        publish(task, home=tmp_path / "home", recipe="nearest-shot", serving=Serving("vlm"))

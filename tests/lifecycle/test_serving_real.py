@@ -15,7 +15,7 @@ import pytest
 
 from fake_tasks import rows_of, write_task
 from servers import Running, running
-from steelyard.core import Task
+from steelyard.core import Serving, Task
 from steelyard.lifecycle import find_release, open_home, open_release, publish, weigh
 from steelyard.models import open_backend
 from steelyard.recipes import build
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weigh(task, home=home, recipes=["few-shot", "lora"], exhaustive=True)
     lax = replace(task, tolerance=0.9)  # random weights; the figures are printed
     for recipe in ("few-shot", "lora"):
-        publish(lax, home=home, name=recipe, recipe=recipe, engine="llama.cpp")
+        publish(lax, home=home, name=recipe, recipe=recipe, serving=Serving("llama.cpp"))
     return folder
 
 

@@ -24,7 +24,9 @@ from steelyard.lifecycle import (
     watching,
     weigh,
 )
+from steelyard.lifecycle.due import why_due
 from steelyard.lifecycle.publishing import promotions
+from steelyard.lifecycle.scheduling import now_utc
 from steelyard.measure.drift import Sign
 from steelyard.store.traffic import (
     Feedback,
@@ -162,13 +164,13 @@ def test_drift_makes_a_refresh_due_once_for_the_same_news(home, ask, task):
     drifting = replace(task, refresh=replace(task.refresh, on_drift=True))
     with open_home(home) as opened:
         champion = find_release(opened, "small")
-        now = refreshing.now_utc()
-        assert refreshing._why_due(task, champion, opened, now) is None
-        due = refreshing._why_due(drifting, champion, opened, now)
+        now = now_utc()
+        assert why_due(task, champion, opened, now) is None
+        due = why_due(drifting, champion, opened, now)
         assert due == "drift of inputs, words, labels"
     refresh(drifting, home=home)
     with open_home(home) as opened:
-        assert refreshing._why_due(drifting, champion, opened, now) is None
+        assert why_due(drifting, champion, opened, now) is None
 
 
 @pytest.fixture
@@ -274,11 +276,11 @@ def test_while_a_challenger_has_a_share_no_refresh_is_due(shared, task):
     scheduled = replace(task, refresh=replace(task.refresh, every_hours=1e-9))
     with open_home(shared) as opened:
         champion = find_release(opened, "small")
-        now = refreshing.now_utc() + timedelta(hours=1)
-        assert refreshing._why_due(scheduled, champion, opened, now) is None
+        now = now_utc() + timedelta(hours=1)
+        assert why_due(scheduled, champion, opened, now) is None
         none = [replace(opened.releases.log("small")[-1], version=None)]
         opened.releases.promote(none)
-        assert refreshing._why_due(scheduled, champion, opened, now) is not None
+        assert why_due(scheduled, champion, opened, now) is not None
 
 
 def test_no_worse_challenger_is_given_up_in_more_studies_than_is_said():

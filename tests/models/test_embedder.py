@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from steelyard.errors import ModelError
-from steelyard.models import TokenEmbedder, open_embedder, opening
+from steelyard.models import TokenEmbedder, open_embedder, opening, places
 from steelyard.models.embedder import BATCH_TOKENS, SentenceEmbedder
 from steelyard.models.encoder import PackedBert, Padded, batches
 from steelyard.models.fake import FakeEmbedder
@@ -252,7 +252,7 @@ def test_the_real_embedder_puts_like_beside_like() -> None:
 
 @pytest.mark.slow
 def test_the_real_embedder_in_bfloat16_points_the_same_way() -> None:
-    folder = opening._embedder_folder("default")
+    folder = places.embedder_folder("default")
     texts = [" ".join(["the cat sat on a mat"] * n) + str(n) for n in range(1, 60, 4)]
     exact = SentenceEmbedder(folder).embed(texts)
     fast = SentenceEmbedder(folder, torch.bfloat16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from fake_server import Server
 from llama_stand_in import END, event, streaming
 from steelyard.errors import ModelError, WorkError
-from steelyard.models import Message, Sampling, Token, llama_backend
+from steelyard.models import Message, Sampling, Token, llama_backend, llama_process
 from steelyard.models.llama_backend import LlamaBackend, LlamaModel
 from steelyard.models.llama_process import REST_SECONDS, LlamaProcess, best_threads
 from steelyard.models.llama_server import Settings
@@ -23,6 +23,7 @@ from steelyard.models.render import Renderer
 
 QUICK = Manners(waits_s=(0.0,), timeout_s=5.0)
 PROBE = "steelyard.models.llama_process._probe"
+WHOLE = (event("a", 1), event(" bé", 2), event(" c", 3), END)
 
 
 class Fake:
@@ -235,10 +236,86 @@ def test_an_adapter_that_is_loaded_later_starts_it_anew_and_is_no_death(server, 
     assert server.asked[-1][2]["lora"] == [{"id": 0, "scale": 1.0}]
 
 
+# ---------------------------------------------------------------- another adapter meanwhile
+
+
+class Held:
+    """An answer whose end waits to be let go; those after it come whole."""
+
+    def __init__(self, *rest: bytes) -> None:
+        self.rest, self.begun, self.free = rest, threading.Event(), threading.Event()
+
+    def __call__(self, number: int, _: Any) -> Any:
+        if number > 1:
+            return streaming(*WHOLE)
+        return streaming(*WHOLE[:2], then=self.wait)
+
+    def wait(self, handler: Any) -> None:
+        self.begun.set()
+        self.free.wait(10)
+        for piece in self.rest:
+            handler.wfile.write(piece + b"\n\n")
+
+
+def in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """A thread that does the work, and what comes of it."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(work()), daemon=True)
+    thread.start()
+    return thread, found
+
+
+def told(model: LlamaBackend) -> str | None:
+    """The text of a stream, or its error."""
+    [found] = model.generate([prompt("why")], Sampling(9), lambda *_: False)
+    return found.error or found.text
+
+
+def adapter(folder: Path) -> Path:
+    (folder / "adapter.gguf").write_text("one", encoding="utf-8")
+    return folder
+
+
+def test_an_adapter_waits_for_running_answers_and_new_ones_wait_for_it(server, renderer, tmp_path):
+    nursery, held = Nursery(server), Held(*WHOLE[2:])
+    server.answer, base = held, backend(nursery, renderer)
+    running, first = in_thread(lambda: told(base))
+    assert held.begun.wait(5)
+    loading, loaded = in_thread(lambda: base.loaded(adapter(tmp_path)))
+    deadline = time.monotonic() + 5
+    while not nursery.process._num_loading:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    later, second = in_thread(lambda: told(base))
+    later.join(0.2)
+    assert nursery.children[0].is_running
+    assert (len(server.asked), first, loaded, second) == (1, [], [], [])
+    held.free.set()
+    for thread in (running, loading, later):
+        thread.join(5)
+    assert (first, second) == (["a bé c"], ["a bé c"])
+    assert told(loaded[0]) == "a bé c"
+    assert [child.is_running for child in nursery.children] == [False, True]
+
+
+def test_an_answer_that_does_not_end_is_not_waited_for_for_ever(
+    server, renderer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(llama_process, "DRAIN_SECONDS", 0.1)
+    nursery, held = Nursery(server), Held()
+    server.answer, base = held, backend(nursery, renderer)
+    running, first = in_thread(lambda: told(base))
+    assert held.begun.wait(5)
+    adapted = base.loaded(adapter(tmp_path))
+    assert not nursery.children[0].is_running
+    held.free.set()  # as the end of a child would
+    running.join(5)
+    assert "it ended before the answer did" in first[0]
+    assert told(adapted) == "a bé c"
+    assert len(nursery.children) == 2
+
+
 # ---------------------------------------------------------------- streams
-
-
-WHOLE = (event("a", 1), event(" bé", 2), event(" c", 3), END)
 
 
 def test_a_stream_is_heard_piece_by_piece_and_is_the_whole_answer(server, renderer):

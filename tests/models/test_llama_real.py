@@ -14,7 +14,8 @@ from steelyard.models import Message, Sampling, open_backend
 from steelyard.models.base import too_long
 from steelyard.models.contracts import SCHEMA, check_backend
 from steelyard.models.llama_server import llama_server
-from steelyard.models.opening import locate, weights_folder
+from steelyard.models.loading import weights_folder
+from steelyard.models.places import locate
 
 INSTALLED = importlib.util.find_spec("xllamacpp") is not None
 pytestmark = [

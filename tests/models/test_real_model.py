@@ -16,8 +16,10 @@ from steelyard.models import (
     Message,
     Prompt,
     Sampling,
+    loading,
     open_backend,
     opening,
+    places,
     sharing,
     torch_backend,
 )
@@ -84,13 +86,13 @@ def patch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPat
 def converted(patch: pytest.MonkeyPatch) -> list[str]:
     """The .gguf files read so far, each an entry."""
     read: list[str] = []
-    load = opening._from_pretrained
+    load = loading._from_pretrained
 
     def watched(source: str, dtype: Any, gguf_file: str | None = None) -> Any:
         read.extend([gguf_file] if gguf_file else [])
         return load(source, dtype, gguf_file)
 
-    patch.setattr(opening, "_from_pretrained", watched)
+    patch.setattr(loading, "_from_pretrained", watched)
     return read
 
 
@@ -102,7 +104,7 @@ def backend(converted: list[str]) -> Any:
 @pytest.fixture(scope="module")
 def folder(backend: Any) -> Path:
     """Where the dequantised weights are."""
-    [folder] = (opening.cache_folder() / "models").iterdir()
+    [folder] = (places.cache_folder() / "models").iterdir()
     return folder
 
 
@@ -126,14 +128,14 @@ def test_a_gguf_is_dequantised_once(
     again = open_backend(DEFAULT)
     assert len(converted) == 1
     assert again.fingerprint == backend.fingerprint
-    [folder] = (opening.cache_folder() / "models").iterdir()
+    [folder] = (places.cache_folder() / "models").iterdir()
     assert {"config.json", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
     assert list(folder.glob("*.safetensors"))
 
 
 def test_what_is_kept_is_what_the_gguf_holds(backend: Any) -> None:
-    gguf = Path(opening.locate("default"))
-    original, _ = opening._from_pretrained(str(gguf.parent), torch.float32, gguf.name)
+    gguf = Path(places.locate("default"))
+    original, _ = loading._from_pretrained(str(gguf.parent), torch.float32, gguf.name)
     kept = {
         name.replace(".base.", "."): tensor
         for name, tensor in backend.loaded.decoder.model.state_dict().items()

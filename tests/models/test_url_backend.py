@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fake_server import Server, chat, said, usage
+from fake_server import Server, chat, said, streamed, usage
 from steelyard.core import ModelSpec, Usage
 from steelyard.errors import ModelError, SpentError
 from steelyard.models import Account, Generation, Message, Prompt, Sampling
@@ -328,3 +328,46 @@ def test_a_parameter_that_is_refused_is_left_out_of_a_stream_too(server):
     backend = UrlBackend(ModelSpec("big", "big-1", url=server.url))
     [found] = backend.generate([PROMPT], SAMPLING, lambda *_: False)
     assert (found.error, len(server.asked)) == (None, 2)
+
+
+NAMELESS = {"error": {"message": "Unrecognized request argument supplied: stream_options"}}
+PYDANTIC = {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [
+        (400, json.dumps({"error": {"message": "no", "param": "stream_options"}})),
+        (400, json.dumps(NAMELESS)),
+        (422, json.dumps(PYDANTIC)),
+        (400, 'json: unknown field "stream_options"'),
+    ],
+)
+def test_a_server_that_refuses_stream_options_is_asked_without_them_from_then_on(
+    server, status, refusal
+):
+    def picky(_: int, body: Any) -> Any:
+        return (status, {}, refusal.encode()) if "stream_options" in body else streamed("Hi you.")
+
+    server.answer = picky
+    backend, heard = opened(server), []
+    [found] = backend.generate([PROMPT], SAMPLING, lambda _, text: bool(heard.append(text)))
+    own = Usage(COUNTED, 0, ByLength().text("Hi you."), estimated=True)
+    assert found == Generation("Hi you.", usage=own)
+    assert [text for text in dict.fromkeys(heard) if text] == ["Hi", "Hi you."]
+    assert [body.get("stream_options") for _, _, body in server.asked] == [
+        {"include_usage": True},
+        None,
+    ]
+    assert server.asked[1][2]["stream"] is True
+    backend.generate(hellos(3), SAMPLING, lambda *_: False)
+    assert len(server.asked) == 5
+
+
+def test_a_server_that_refuses_a_stream_for_another_reason_is_not_asked_twice(server):
+    server.answer = lambda *_: (400, {}, b'{"error": {"message": "too long"}}')
+    [found] = opened(server).generate([PROMPT], SAMPLING, lambda *_: False)
+    assert ("too long" in found.error, len(server.asked)) == (True, 1)
+    server.answer = lambda *_: (400, {}, b"stream_options or not")
+    [found] = opened(server).generate([PROMPT], SAMPLING, lambda *_: False)
+    assert ("or not" in found.error, len(server.asked)) == (True, 3)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from steelyard.core import Weights
 from steelyard.errors import StoreError
-from steelyard.models import Sampling, opening
+from steelyard.models import Sampling, loading
 from steelyard.training import learner
 from tiny import WORDS, ask, open_in_float32
 
@@ -22,7 +22,7 @@ IDS = torch.tensor([[1, 50, 60, 70, 80, 2]])
 
 @pytest.fixture(autouse=True)
 def _in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "number_type", lambda: torch.float32)
+    monkeypatch.setattr(loading, "number_type", lambda: torch.float32)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 from steelyard.errors import DataError
 from steelyard.models import Message
-from steelyard.training.chat_file import MOST_TOLD, read_chat_file
+from steelyard.training import chat_file
+from steelyard.training.chat_file import MOST_TOLD, check_chat_file, read_chat_file
 
 
 def write(folder: Path, *lines: Any) -> Path:
@@ -139,6 +142,54 @@ def test_a_file_without_lines_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(DataError, match="there is no line in it"):
         read_chat_file(path)
+
+
+# ---------------------------------------------------------------- checked as it comes
+
+
+def peak_bytes(look: Callable[[Path], Any], path: Path) -> int:
+    tracemalloc.start()
+    try:
+        look(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_checking_a_file_takes_no_more_memory_however_long_it_is(tmp_path):
+    lines = [chat(turn("user", f"{n:06} {'a' * 500}"), turn("assistant", "b")) for n in range(4000)]
+    for part in (lines[:200], lines):  # 118 kB and 2.4 MB
+        assert peak_bytes(check_chat_file, write(tmp_path, *part)) < 200_000
+    assert peak_bytes(read_chat_file, write(tmp_path, *lines)) > 2_000_000
+
+
+def test_a_file_that_is_checked_is_refused_as_one_that_is_read(tmp_path):
+    path = write(tmp_path, GOOD, "", "{", GOOD, pair("a", "b"))
+    said = []
+    for look in (read_chat_file, check_chat_file):
+        with pytest.raises(DataError) as caught:
+            look(path)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert said[0].startswith("2 of 4 lines cannot be learned from. line 3: it is no JSON")
+    assert "; line 5: preferences among chats" in said[0]
+    assert check_chat_file(write(tmp_path, GOOD)) is None
+
+
+def test_a_line_that_is_too_long_is_refused_and_those_after_it_keep_their_numbers(
+    tmp_path, monkeypatch
+):
+    longest = len(json.dumps(GOOD))
+    monkeypatch.setattr(chat_file, "MOST_LINE_BYTES", longest)
+    for long in (" " * 5 * longest, "x" * (longest + 1), "x" * 3 * (longest + 1)):
+        with pytest.raises(DataError) as caught:
+            check_chat_file(write(tmp_path, GOOD, long, GOOD, "{"))
+        assert str(caught.value) == (
+            f"2 of 4 lines cannot be learned from. line 2: it is longer than {longest} bytes; "
+            "line 4: it is no JSON (Expecting property name enclosed in double quotes "
+            "at character 2)"
+        )
+    check_chat_file(write(tmp_path, GOOD, GOOD))  # just as long
 
 
 JSONS = st.recursive(

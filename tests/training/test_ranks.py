@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from steelyard.core import ModelSpec, Weights
-from steelyard.models import Sampling, opening
+from steelyard.models import Sampling, loading
 from steelyard.training import Job, TrainingRow, job, ranks, worker
 from steelyard.training.batches import Encoded
 from steelyard.training.ranks import Ranks
@@ -132,5 +132,5 @@ def float32_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tuning, "_faster_type", lambda: torch.float32)
     assert tuning.number_type(cache) == torch.float32
-    monkeypatch.setattr(opening, "number_type", lambda: torch.float32)
+    monkeypatch.setattr(loading, "number_type", lambda: torch.float32)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

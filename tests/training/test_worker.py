@@ -11,7 +11,7 @@ import torch
 
 from steelyard.core import ModelSpec, Weights
 from steelyard.errors import TrainingError
-from steelyard.models import Sampling, opening
+from steelyard.models import Sampling, loading
 from steelyard.training import Job, TrainingRow, worker
 from tiny import WORDS, ask, open_in_float32
 
@@ -83,7 +83,7 @@ def test_an_empty_target_is_learned_as_an_answer_that_ends_at_once(
 def test_full_weights_come_as_a_model_that_the_backend_serves(
     backend: Any, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "number_type", lambda: torch.float32)
+    monkeypatch.setattr(loading, "number_type", lambda: torch.float32)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     given = job(backend, WORDS[:4])
     curve = train(replace(given, weights=Weights("full", epochs=2, batch_size=4)), tmp_path)

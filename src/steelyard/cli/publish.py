@@ -19,7 +19,8 @@ from steelyard.cli.options import (
     write_json,
 )
 from steelyard.cli.printing import open_console
-from steelyard.core import Release
+from steelyard.core import Release, Serving
+from steelyard.errors import InputError
 from steelyard.lifecycle import publish
 from steelyard.store import Alias
 from steelyard.store.plain import plain
@@ -66,8 +67,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
             recipe=recipe,
             alias=alias,
             why=why,
-            engine=engine,
-            format=format,
+            serving=_serving(engine, format),
         )
     release, parity = published.release, published.release.parity
     known = " was published before, and" if published.known else ""
@@ -85,6 +85,19 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
         console.print(Text(said, style="dim"), soft_wrap=True)
     console.print(Text(f"Serve it: steelyard serve {release.name}", style="dim"))
     write_json(json, {**plain(release), "id": release.id, "alias": alias})
+
+
+def _serving(engine: str | None, format: str | None) -> Serving | None:
+    """What is asked to serve it; None: what it was weighed with.
+
+    Raises:
+        InputError: a format for nothing that reads it.
+    """
+    if engine is None:
+        if format is not None:
+            raise InputError(f"--format {format}: name what reads it with --engine")
+        return None
+    return Serving(engine, format or "")
 
 
 def _told(differing: int) -> str:

@@ -3,12 +3,13 @@
 from steelyard.lifecycle.advising import advise
 from steelyard.lifecycle.asking import chosen_system, newest_verdict
 from steelyard.lifecycle.checking import Audit, check
+from steelyard.lifecycle.due import refresh_due
 from steelyard.lifecycle.exporting import Exported, export
 from steelyard.lifecycle.home import DEFAULT_HOME, Home, open_home
 from steelyard.lifecycle.learning import learn, unlearn
 from steelyard.lifecycle.planning import plan
 from steelyard.lifecycle.publishing import Published, publish, rollback
-from steelyard.lifecycle.refreshing import Refreshed, refresh, refresh_due
+from steelyard.lifecycle.refreshing import Refreshed, refresh
 from steelyard.lifecycle.releases import Served, find_release, open_release
 from steelyard.lifecycle.reports import (
     Files,

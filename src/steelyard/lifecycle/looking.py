@@ -16,7 +16,7 @@ from steelyard.knowledge.search import SqliteIndex
 from steelyard.lifecycle.home import Home
 from steelyard.lifecycle.knowledge import COLLECTION, open_knowledge
 from steelyard.models import embedder_of, open_embedder
-from steelyard.models.opening import is_fake
+from steelyard.models.places import is_fake
 from steelyard.recipes import Lookup
 from steelyard.recipes.prompt import target_text
 from steelyard.store.sqlite import utc_now

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steelyard.core import Answer, Example, Json, Query, Release, Row, Task
+from steelyard.core import Answer, Example, Json, Query, Release, Row, Serving, Task
 from steelyard.errors import InputError, ReleaseError
 from steelyard.lifecycle.asking import newest_verdict, recipe_named, workshop_of
 from steelyard.lifecycle.engine import Engine, Work
@@ -37,7 +37,7 @@ class Published:
     known: bool = False
 
 
-def publish(  # noqa: PLR0913  each is an option of the verb
+def publish(
     task: Task,
     *,
     home: Path = DEFAULT_HOME,
@@ -45,8 +45,7 @@ def publish(  # noqa: PLR0913  each is an option of the verb
     recipe: str | None = None,
     alias: Alias = "champion",
     why: str = "",
-    engine: str | None = None,
-    format: str | None = None,
+    serving: Serving | None = None,
 ) -> Published:
     """Publish the recipe that the task's newest verdict chose, or one of it that is named.
 
@@ -54,8 +53,9 @@ def publish(  # noqa: PLR0913  each is an option of the verb
     and refused when its score is not that of the verdict within the task's tolerance. Publishing
     the same again makes no new version; it is promoted, if it was not.
 
-    `engine` is what serves it, where that is not what it was weighed with: "llama.cpp", or the name
-    of a [models.NAME] table of the task; `format` is that of weights written for llama.cpp.
+    `serving` says what serves it, where that is not what it was weighed with, by its `engine`
+    ("llama.cpp", or the name of a [models.NAME] table of the task) and perhaps the `format` of the
+    weights written for llama.cpp; all else of it is made here.
 
     Raises:
         InputError: there is no verdict, none of what it weighed has that name, or the engine
@@ -68,12 +68,10 @@ def publish(  # noqa: PLR0913  each is an option of the verb
             f'--as "{name}": expected a name of ASCII letters, digits, ".", "-" and "_", that '
             "begins with a letter or digit"
         )
-    if format is not None and engine is None:
-        raise InputError(f"--format {format}: name what reads it with --engine")
     with open_home(home, create=False) as opened:
         draft, rows = _draft(task, opened, name, recipe)
-        if engine is not None:
-            draft = _through(draft, engine, format, opened)
+        if serving is not None:
+            draft = _through(draft, serving, opened)
         found = _same(draft, opened)
         if found is None:
             return Published(add_release(draft, opened, rows, alias=alias, why=why or "published"))
@@ -175,11 +173,10 @@ def _draft(task: Task, home: Home, name: str, recipe: str | None) -> tuple[Relea
     return release, rows
 
 
-def _through(draft: Release, engine: str, format: str | None, home: Home) -> Release:
+def _through(draft: Release, wanted: Serving, home: Home) -> Release:
     """A draft that is served through another engine than the one it was weighed with."""
     task, recipe = read_snapshot(draft, home)
-    made = prepare(engine, recipe, task, draft.artefacts, home, format=format)
-    return replace(draft, serving=made)
+    return replace(draft, serving=prepare(wanted, recipe, task, draft.artefacts, home))
 
 
 def _same(draft: Release, home: Home) -> Release | None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from steelyard.core import Json, Recipe, Release, Row, Serving, Task, digest
@@ -35,10 +34,8 @@ from steelyard.lifecycle.renewing import (
     options,
     refreshed_collection,
 )
-from steelyard.lifecycle.scheduling import due_at, is_due, now_utc
 from steelyard.lifecycle.serving import prepare
 from steelyard.lifecycle.trials import CONFIDENCE, Trials
-from steelyard.lifecycle.watching import give_back, look, settle
 from steelyard.lifecycle.weigh import open_account, reach_scorer
 from steelyard.measure.grading import Grader
 from steelyard.measure.renewal import Renewal, Tried, Way, choose, enough
@@ -47,7 +44,6 @@ from steelyard.measure.verdict import Weighed, candidate
 from steelyard.models import Account
 from steelyard.recipes import Built, reopen
 from steelyard.store.refreshes import RefreshJob
-from steelyard.tasks import load_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +76,11 @@ def refresh(
     """
     name = release_name(task) if name is None else name
     with _opened(home, name) as opened:
-        return _refresh(task, opened, name, why, listen)
+        return refresh_in(task, opened, name, why, listen)
 
 
-def _refresh(task: Task, home: Home, name: str, why: str, listen: Listener) -> Refreshed:
+def refresh_in(task: Task, home: Home, name: str, why: str, listen: Listener) -> Refreshed:
+    """The same in an open home folder."""
     champion = find_release(home, name)
     key = job_key(task, champion, home)
     gone = _rolled_back(home, name, key)
@@ -292,14 +289,7 @@ class _Run:
         before = self.champion.serving
         if before is None:
             return None
-        return prepare(
-            before.engine,
-            built.system.recipe,
-            task,
-            built.artefacts,
-            self.home,
-            format=before.format or None,
-        )
+        return prepare(before, built.system.recipe, task, built.artefacts, self.home)
 
     def _stays(self, sentence: str, told: dict[str, Json], ways: Sequence[Option]) -> Refreshed:
         self._drop(ways, "")
@@ -334,81 +324,3 @@ def _tried(way: Way, weighed: Weighed, found: News) -> Tried:
         old={e.id: of.scores[e.id] for e in found.old if e.id in of.scores},
         eligible=of.eligible,
     )
-
-
-# ---------------------------------------------------------------- what is due
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A release whose refresh is due, and why; or why it cannot be."""
-
-    name: str
-    task: Task | None
-    why: str
-
-
-def due(home: Home, *, now: datetime | None = None) -> list[Due]:
-    """What is to be refreshed now: what was interrupted, and what its task file's schedule says.
-
-    A schedule counts from the end of the last refresh, so that of many that were missed one runs.
-    A clock that went back makes one due at once.
-    """
-    moment = now or now_utc()
-    found = []
-    for name in dict.fromkeys(release.name for release in home.releases.all()):
-        if "champion" not in home.releases.aliases(name):
-            continue
-        champion = find_release(home, name)
-        path = read_snapshot(champion, home)[0].path
-        try:
-            task = None if path is None else load_task(path)
-        except SteelyardError as error:
-            found.append(Due(name, None, str(error)))
-            continue
-        why = None if task is None else _why_due(task, champion, home, moment)
-        if why is not None:
-            found.append(Due(name, task, why))
-    return found
-
-
-def _why_due(task: Task, champion: Release, home: Home, now: datetime) -> str | None:
-    if home.releases.shared(champion.name) is not None:
-        return None  # one at a time
-    jobs, hours = home.refreshes.all(champion.name), task.refresh.every_hours
-    if jobs and jobs[0].status == "running":
-        return jobs[0].why
-    if hours is not None and is_due(hours, due_at(hours, champion, jobs), now):
-        return f"every {hours:g} hours"
-    if task.refresh.on_drift and all(job.key != job_key(task, champion, home) for job in jobs):
-        signs = [sign.name for sign in look(home, champion) if sign.alarm]
-        return f"drift of {', '.join(signs)}" if signs else None
-    return None
-
-
-def refresh_due(
-    *, home: Path = DEFAULT_HOME, listen: Listener = lambda _: None, now: datetime | None = None
-) -> list[Refreshed]:
-    """Refresh all that is due, one after the other; what fails is told and stops no other.
-
-    First, challengers with a share of the requests are settled, and refreshed releases that users
-    score lower than the one before give their place back.
-
-    Raises:
-        HomeError: another process works in the home folder.
-    """
-    done = []
-    with open_home(home, create=False) as opened:
-        for name, release, why in (*settle(opened), *give_back(opened)):
-            body: Json = {"way": "nothing", "sentence": why, "release": release.id}
-            done.append(Refreshed(name, "nothing", why, release, body))
-        for one in due(opened, now=now):
-            if one.task is None:
-                done.append(Refreshed(one.name, "nothing", one.why, None, {"sentence": one.why}))
-                continue
-            try:
-                done.append(_refresh(one.task, opened, one.name, one.why, listen))
-            except SteelyardError as error:
-                told = f"failed: {error}"
-                done.append(Refreshed(one.name, "nothing", told, None, {"sentence": told}))
-    return done

@@ -34,22 +34,19 @@ PARTIAL = ".engine-"  # a folder that weights are written into
 
 
 def prepare(
-    engine: str,
-    recipe: Recipe,
-    task: Task,
-    artefacts: Sequence[str],
-    home: Home,
-    *,
-    format: str | None = None,
+    wanted: Serving, recipe: Recipe, task: Task, artefacts: Sequence[str], home: Home
 ) -> Serving:
     """Have a recipe's system ready to be served through an engine, its weights written for it.
+
+    Of what is `wanted`, the engine is looked at, and the format, which is chosen where it is "".
 
     Raises:
         InputError: there is no such engine, or it cannot serve this recipe.
         ModelError: its model is not there.
         MissingExtraError: the llama extra is not installed.
     """
-    if format is not None and format not in FORMATS:
+    engine, format = wanted.engine, wanted.format
+    if format and format not in FORMATS:
         raise InputError(f"--format: {unknown('format', format, FORMATS)}")
     if recipe.model == recipe.name or recipe.weights.method == "head":
         raise InputError(
@@ -58,11 +55,11 @@ def prepare(
     spec, own = _spec(engine, task), model_of(task, recipe)
     _check_recipe(recipe, task, spec or replace(own, engine="llama.cpp"))
     if spec is not None and spec.url is not None:
-        if format is not None:
+        if format:
             raise InputError(f"--format {format}: nothing is written for a model behind a URL")
         made = Serving(engine)
     else:
-        made = _written(engine, spec, recipe, task, artefacts, home, format)
+        made = _written(wanted, spec, recipe, task, artefacts, home)
     return replace(made, fingerprint=backend_of(made, recipe, task, home).fingerprint)
 
 
@@ -145,29 +142,28 @@ def _alone(spec: ModelSpec) -> ModelSpec:
 
 
 def _written(
-    engine: str,
+    wanted: Serving,
     spec: ModelSpec | None,
     recipe: Recipe,
     task: Task,
     artefacts: Sequence[str],
     home: Home,
-    format: str | None,
 ) -> Serving:
     own, weights = model_of(task, recipe), recipe.weights
     is_gguf = own.engine == LLAMA or (own.url is None and _is_gguf(own.source))
-    if not artefacts and format is None and (spec is not None or is_gguf):
-        return Serving(engine)  # the file that is there
+    if not artefacts and not wanted.format and (spec is not None or is_gguf):
+        return Serving(wanted.engine)  # the file that is there
     if is_fake(own.source) or own.url is not None or own.engine == LLAMA:
         raise InputError(
             f"{recipe.name}: the weights of the model {own.name} are not on this machine in a form "
             "that can be written for llama.cpp; expected a model under torch"
         )
     is_adapter = weights.method in ("lora", "qlora") and not weights.dora
-    format = format or (ADAPTER if is_adapter else WHOLE)
+    format = wanted.format or (ADAPTER if is_adapter else WHOLE)
     if format == ADAPTER and not is_adapter:
         raise InputError(f"--format {ADAPTER}: {recipe.name} has no adapter of that kind")
     backend = _trained(own, task, artefacts, home)
-    made = Serving(engine, format, _put(home, lambda to: _write(backend, format, to)))
+    made = Serving(wanted.engine, format, _put(home, lambda to: _write(backend, format, to)))
     if format != ADAPTER or spec is not None or is_gguf:
         return made
     plain = _trained(own, task, (), home)

@@ -16,7 +16,7 @@ from steelyard.errors import DataError, InputError, unknown
 from steelyard.lifecycle.home import Home
 from steelyard.store.files import StoredFile, new_id
 from steelyard.store.sqlite import utc_now
-from steelyard.training.chat_file import read_chat_file
+from steelyard.training.chat_file import check_chat_file
 
 Purpose = Literal["fine-tune", "assistants", "user_data"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
@@ -58,7 +58,7 @@ def keep(home: Home, part: Path, *, name: str, purpose: str) -> StoredFile:
     if not part.stat().st_size:
         raise DataError("the file is empty")
     if purpose == "fine-tune":
-        read_chat_file(part)
+        check_chat_file(part)
     name = re.split(r"[/\\]", name)[-1][:NAME_CHARACTERS] or "file"
     file = StoredFile(new_id(PREFIX), name, purpose, part.stat().st_size, utc_now())
     part.rename(path_of(home, file))

@@ -93,6 +93,39 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
         recipes = [r for r in LEARNERS if amounts.part == LABELS and r in presets(task)]
     chosen = select(task, recipes)
     chosen += [recipe for family in families for recipe in family]
+    _check_models(task, chosen)
+    if built_on is not None:
+        built_on = check_day(task, built_on)
+    reach_scorer(task)
+    grader = Grader.of(task)
+    minutes = task.limits.minutes if minutes is None else minutes
+    if minutes is not None and not minutes > 0:  # NaN is not
+        raise InputError(f"--minutes {minutes:g}: expected more than 0")
+    seeds = _checked(seed)
+    started = time.monotonic()
+    with open_home(home) as opened:
+        lookup = unseen(open_lookup(task, opened, chosen), task)
+        chosen, lookup = that_differ(chosen, lookup)
+        trials = Trials(
+            *(task, seeds[0], opened, lookup, grader, listen, started, minutes),
+            num_seeds=len(seeds),
+            named=tuple(recipes or ()),
+            account=open_account(task, opened),
+        )
+        run = _Run(trials, amounts, families, exhaustive or sweep is not None, built_on)
+        verdict = run.weigh(chosen)
+        key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
+        opened.database.add_verdict(key, verdict.to_json())
+    return verdict
+
+
+def _check_models(task: Task, chosen: Sequence[Recipe]) -> None:
+    """Say early that a model that the recipes need is not there.
+
+    Raises:
+        ModelError: it is not.
+        MissingExtraError: what runs it is not installed.
+    """
     for model in task.models:
         check_model(model)
         if any(recipe.embeds for recipe in chosen):
@@ -104,42 +137,21 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
         check_model(task.knowledge.paraphrase)
     if any(recipe.weights.method == "qlora" for recipe in chosen):
         check_quantising()
-    if built_on is not None:
-        built_on = check_day(task, built_on)
-    reach_scorer(task)
-    grader = Grader.of(task)
-    minutes = task.limits.minutes if minutes is None else minutes
-    if minutes is not None and not minutes > 0:  # NaN is not
-        raise InputError(f"--minutes {minutes:g}: expected more than 0")
+
+
+def _checked(seed: int | range) -> range:
+    """The seeds to weigh with.
+
+    Raises:
+        InputError: there are none, or some that no generator of random numbers takes.
+    """
     seeds = seed if isinstance(seed, range) else range(seed, seed + 1)
     if not seeds:
         raise InputError("--seeds: expected at least 1")
     for one in (seeds[0], seeds[-1]):
         if not 0 <= one <= MAX_SEED:
             raise InputError(f"--seed {one}: expected a whole number from 0 to {MAX_SEED}")
-    started = time.monotonic()
-    with open_home(home) as opened:
-        lookup = unseen(open_lookup(task, opened, chosen), task)
-        chosen, lookup = that_differ(chosen, lookup)
-        trials = Trials(
-            task,
-            seeds[0],
-            opened,
-            lookup,
-            grader,
-            listen,
-            started,
-            minutes,
-            num_seeds=len(seeds),
-            named=tuple(recipes or ()),
-            account=open_account(task, opened),
-        )
-        verdict = _Run(trials, amounts, families, exhaustive or sweep is not None, built_on).weigh(
-            chosen
-        )
-        key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
-        opened.database.add_verdict(key, verdict.to_json())
-    return verdict
+    return seeds
 
 
 @dataclass(frozen=True)
@@ -231,24 +243,19 @@ class _Run:
         tests: tuple[Comparison, ...],
         final: Sequence[str],
     ) -> Verdict:
-        task, home = self.task, self.trials.home
-        reports = tuple(self.trials.report(w) for w in weighed)
-        explaining = tuple(self.trials.report(w) for w in diagnostics)
+        task, trials = self.task, self.trials
+        reports = tuple(trials.report(w) for w in weighed)
+        explaining = tuple(trials.report(w) for w in diagnostics)
         named = {r.name: r for r in reports}
         against = None
         if decision.chosen is not None:
             against = next((name for name in final if name != decision.chosen), None)
         pareto = fronts(reports)
         percents = self.sweep.values if self.sweep and self.sweep.part == LABELS else ()
-        more = beside(
-            self.trials,
-            weighed,
-            decision,
-            tests,
-            against=against,
-            asked=Asked(percents, self.built_on),
-        )
+        asked = Asked(percents, self.built_on)
+        more = beside(trials, weighed, decision, tests, against=against, asked=asked)
         first = [n for n in (decision.chosen, against, decision.best, decision.rival) if n]
+        compared = [*first, *pareto["usd_per_1k"]]
         return Verdict(
             task=task.name,
             task_hash=task.hash,
@@ -263,35 +270,39 @@ class _Run:
             scorer=task.scorer,
             splits={split: len(task.split(split)) for split in SPLITS},
             minimum_detectable_difference=sentences.minimum_difference(len(task.dev)),
-            test_looks=home.database.test_looks(task.hash),
+            test_looks=trials.home.database.test_looks(task.hash),
             recipes=(*reports, *explaining),
             comparisons=(*decision.comparisons, *tests),
-            break_even=tuple(
-                break_evens(weighed, [*first, *pareto["usd_per_1k"]], task, seed=self.seed)
-            ),
+            break_even=tuple(break_evens(weighed, compared, task, seed=self.seed)),
             disagreements=tuple(disagreements(task, weighed, first)),
-            notes=(
-                *task.notes,
-                *self.trials.lookup.notes,
-                *(w.note for w in weighed if w.note),
-                *sentences.race(task, reports),
-                *sentences.seeds(reports, self.trials.num_seeds),
-            ),
+            notes=self._notes(weighed, reports),
             warnings=tuple(sentences.warnings(task, (*reports, *explaining))),
-            minutes=(time.monotonic() - self.trials.started) / 60,
+            minutes=(time.monotonic() - trials.started) / 60,
             hardware=hardware(),
             versions=versions(),
             curves=self._curves(weighed, named),
             evaluations=_evaluations(task, weighed),
-            diagnostics=explain(
-                [candidate(w, task) for w in (*weighed, *diagnostics) if w.status in MEASURED],
-                {example.id: example.group for example in task.dev},
-                confidence=CONFIDENCE,
-                seed=self.seed,
-            ),
+            diagnostics=self._explained((*weighed, *diagnostics)),
             pareto=pareto,
             **more,
         )
+
+    def _notes(
+        self, weighed: Sequence[Weighed], reports: Sequence[RecipeReport]
+    ) -> tuple[str, ...]:
+        return (
+            *self.task.notes,
+            *self.trials.lookup.notes,
+            *(w.note for w in weighed if w.note),
+            *sentences.race(self.task, reports),
+            *sentences.seeds(reports, self.trials.num_seeds),
+        )
+
+    def _explained(self, weighed: Sequence[Weighed]) -> tuple[Json, ...]:
+        """What the diagnostics say of other recipes."""
+        measured = [candidate(w, self.task) for w in weighed if w.status in MEASURED]
+        groups = {example.id: example.group for example in self.task.dev}
+        return explain(measured, groups, confidence=CONFIDENCE, seed=self.seed)
 
     def _curves(
         self, weighed: Sequence[Weighed], reports: Mapping[str, RecipeReport]

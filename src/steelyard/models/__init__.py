@@ -24,12 +24,11 @@ from steelyard.models.opening import (
     check_model,
     check_quantising,
     embedder_of,
-    is_fake,
-    locate,
     open_backend,
     open_embedder,
     open_llama,
 )
+from steelyard.models.places import is_fake, locate
 
 runtime.settle_waiting()  # here, because it must come before torch
 

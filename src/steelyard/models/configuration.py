@@ -9,7 +9,7 @@ from typing import Any
 from steelyard.core import Json
 from steelyard.errors import ModelError, need
 from steelyard.models.gguf_header import read_header
-from steelyard.models.opening import locate
+from steelyard.models.places import locate
 
 # What a .gguf file calls the sizes, after its architecture's name, and what config.json does.
 GGUF_KEYS = {

@@ -9,7 +9,7 @@ token sees which is the business of the `Attend` it is given. Layers that read t
 multiplied as one matrix (query, key and value; gate and up), and so are their adapters.
 
 The weights, norms and rotary angles are those of the Hugging Face model. Opening a model compares
-the two on the same tokens (`opening.py`), so a family that works otherwise is refused, not run
+the two on the same tokens (`loading.py`), so a family that works otherwise is refused, not run
 wrongly.
 """
 

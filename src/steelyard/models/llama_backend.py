@@ -11,7 +11,6 @@ A label is chosen by a grammar of the labels: greedily, token by token, as behin
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from steelyard.models.base import (
 )
 from steelyard.models.chat_reply import MALFORMED
 from steelyard.models.llama_process import LlamaProcess, adapter_numbers
+from steelyard.models.places import file_hash
 from steelyard.models.posting import Endpoint, LateError, Manners
 from steelyard.models.render import Renderer
 
@@ -72,7 +72,7 @@ class LlamaBackend:
 
     @property
     def fingerprint(self) -> str:
-        own = [] if self._adapter is None else [_file_hash(self.model.adapters[self._adapter])]
+        own = [] if self._adapter is None else [file_hash(self.model.adapters[self._adapter])]
         return digest([self.model.fingerprint, *own])
 
     def count_tokens(self, prompt: Prompt | str) -> int:
@@ -175,9 +175,14 @@ class LlamaBackend:
         if not bodies:
             return {}
         try:
-            endpoint = self._at(self.model.process.address())
+            with self.model.process.asked() as address:
+                return self._post_to(self._at(address), bodies, heard, spent)
         except WorkError as error:  # it could not be started
             return dict.fromkeys(bodies, str(error))
+
+    def _post_to(
+        self, endpoint: Endpoint, bodies: Mapping[int, Json], heard: Heard | None, spent: set[int]
+    ) -> dict[int, Json | str]:
         numbers, asked = list(bodies), list(bodies.values())
         found: dict[int, Json | str] = {}
         failed: Sequence[object]
@@ -314,8 +319,3 @@ def _choice(said: Json | str, labels: Sequence[str]) -> LabelChoice:
         why = f"{MALFORMED}: one of {len(labels)} labels was asked for, not {cut(said['content'])}"
         return LabelChoice(error=why, usage=_usage(said))
     return LabelChoice(list(labels).index(said["content"]), None, _usage(said))
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

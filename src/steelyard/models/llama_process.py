@@ -7,7 +7,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from steelyard.models.processor import processor_name
 
 WAITS_SECONDS = (0.0, 1.0, 4.0)  # before a start that follows as many deaths. Source: ours
 REST_SECONDS = 60.0  # after which it may be started again
+DRAIN_SECONDS = 30.0  # that running answers have, and new ones wait, before a load. Source: ours
 PROBE_TOKENS = 8
 CLEARLY_FASTER = 1.2  # by which factor, for fewer threads. Source: ours
 
@@ -36,6 +38,8 @@ class Running(Protocol):
 class LlamaProcess:
     """One llama.cpp at most, under one address as long as it lives.
 
+    asked ─→ answers run ─→ load(adapter): new ones wait ─→ the last is done ─→ another child
+
     After three deaths with no answer between them it is left alone for a minute. `start`, clock
     and sleep are for tests.
     """
@@ -52,7 +56,25 @@ class LlamaProcess:
         self._start, self._clock, self._sleep = start, clock, sleep
         self._child: Running | None = None
         self._num_deaths, self._died_at = 0, 0.0
-        self._lock = threading.Lock()
+        self._num_asked, self._num_loading = 0, 0
+        self._lock = threading.Condition()
+
+    @contextmanager
+    def asked(self) -> Iterator[str]:
+        """Its address while it is asked: until the block ends no adapter is loaded.
+
+        Raises:
+            WorkError: it cannot be started, or died too often.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: not self._num_loading, DRAIN_SECONDS)
+            self._num_asked += 1
+        try:
+            yield self.address()
+        finally:
+            with self._lock:
+                self._num_asked -= 1
+                self._lock.notify_all()
 
     def address(self) -> str:
         """Where it listens; it is started if it does not run.
@@ -90,13 +112,21 @@ class LlamaProcess:
                 self._died()
 
     def load(self, adapter: Path) -> None:
-        """Have it started with an adapter from now on; one that runs without it is ended."""
+        """Have it started with an adapter from now on; one that runs without it is ended, once
+        what it is asked is answered, or `DRAIN_SECONDS` later: then that fails."""
         with self._lock:
             if str(adapter) in self.settings.adapters:
                 return
-            adapters = (*self.settings.adapters, str(adapter))
-            self.settings = replace(self.settings, adapters=adapters)
-            self._end()
+            self._num_loading += 1
+            try:
+                self._lock.wait_for(lambda: not self._num_asked, DRAIN_SECONDS)
+            finally:
+                self._num_loading -= 1
+                self._lock.notify_all()
+            if str(adapter) not in self.settings.adapters:  # by another thread meanwhile
+                adapters = (*self.settings.adapters, str(adapter))
+                self.settings = replace(self.settings, adapters=adapters)
+                self._end()
 
     def close(self) -> None:
         """End it, if it runs."""

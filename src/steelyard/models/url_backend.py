@@ -49,6 +49,9 @@ ROOM_FOR_KEY = 48
 # Parameters that some servers call otherwise, or do not take from all models.
 # Source: OpenAI, "Reasoning models": max_completion_tokens, and no temperature
 ADAPTED = ("max_tokens", "temperature", "seed")
+# With them a stream ends with its usage; without them we count ourselves. Servers refuse them in as
+# many ways as they have parsers: an error without its `param`, a list of pydantic's, a plain line.
+OPTIONS = "stream_options"
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,7 @@ class UrlBackend:
         streams = [ChatStream(partial(listen, number)) for number in numbers]
         refused = set(self._refused_parameters)
         failed = self.endpoint.stream_all(
-            [self._spelt(request.body) | ASKING for request in asked],
+            [self._spelt(request.body | ASKING) for request in asked],
             lambda place, data: streams[place].told(data),
             lambda place: streams[place].left(),
         )
@@ -336,12 +339,15 @@ def _is_strict(schema: Json) -> bool:
 
 
 def _refused_parameter(error: StatusError) -> str | None:
-    """Which of `ADAPTED` a server does not take, if that is why it said no."""
+    """Which parameter a server does not take, if that is why it said no: one of `ADAPTED`, or the
+    options of a stream, for which it is enough that they are named."""
     try:
         named = json.loads(error.said)["error"]["param"]
     except (ValueError, KeyError, TypeError):
-        return None
-    return named if error.status == 400 and named in ADAPTED else None
+        named = None
+    if error.status == 400 and named in ADAPTED:
+        return str(named)
+    return OPTIONS if error.status in (400, 422) and OPTIONS in error.said else None
 
 
 def _generation(told: _Told, schema: Mapping[str, Json] | None) -> Generation:

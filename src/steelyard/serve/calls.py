@@ -261,6 +261,7 @@ def ask_plain(
             sum(found[i].usage.prompt_tokens for i in each),
             sum(found[i].usage.cached_tokens for i in each),
             sum(one.usage.completion_tokens for one in found),
+            estimated=any(one.usage.estimated for one in found),
         )
         return Reply(choices, usage)
 

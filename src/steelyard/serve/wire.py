@@ -246,7 +246,13 @@ def usage_body(usage: Usage) -> dict[str, Json]:
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        **estimated(usage),
     }
+
+
+def estimated(usage: Usage) -> dict[str, Json]:
+    """That no engine told these numbers, and we counted; nothing where one did."""
+    return {"estimated": True} if usage.estimated else {}
 
 
 def token_body(token: Token) -> dict[str, Json]:

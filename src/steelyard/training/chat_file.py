@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from steelyard.core import Json, digest
 from steelyard.errors import DataError
@@ -26,6 +26,7 @@ from steelyard.training.job import TrainingRow
 Form = Literal["chats", "preferences"]
 ROLES = ("system", "developer", "user", "assistant")
 MOST_TOLD = 10  # bad lines that an error describes; the others are counted
+MOST_LINE_BYTES = 4_000_000  # a million tokens of text, more than any context. Source: ours
 KEYS: dict[Form, tuple[str, ...]] = {
     "chats": ("messages", "tools", "parallel_tool_calls", "functions"),
     "preferences": ("input", "preferred_output", "non_preferred_output"),
@@ -52,13 +53,37 @@ def read_chat_file(path: Path) -> ChatFile:
     Raises:
         DataError: it holds none, or lines that are none, by their numbers.
     """
+    form: Form = "chats"
     rows: list[TrainingRow] = []
+    num_lines = 0
+    for own, learned in _lines(path):
+        form, num_lines = own, num_lines + 1
+        rows += learned
+    return ChatFile(form, tuple(rows), num_lines)
+
+
+def check_chat_file(path: Path) -> None:
+    """Read a file of any size as it will be learned from, with one line of it in memory at a time.
+
+    Raises:
+        DataError: it holds no lines, or lines that are none, by their numbers.
+    """
+    for _ in _lines(path):
+        pass
+
+
+def _lines(path: Path) -> Iterator[tuple[Form, list[TrainingRow]]]:
+    """The form and the rows of each line that has some; what is wrong is told after the last.
+
+    Raises:
+        DataError: there is no line, or one that is none.
+    """
     wrong: list[str] = []
     form: Form | None = None
     num_lines = num_wrong = 0
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
+        for number, line in _numbered(file):
+            if line is not None and not line.strip():
                 continue
             num_lines += 1
             try:
@@ -67,11 +92,13 @@ def read_chat_file(path: Path) -> ChatFile:
                 form = form or own
                 if own != form:
                     raise DataError(f"{own} among {form}; a file holds lines of one form")
-                rows += _READERS[own](parsed)
+                rows = list(_READERS[own](parsed))
             except DataError as error:
                 num_wrong += 1
                 if len(wrong) < MOST_TOLD:
                     wrong.append(f"line {number}: {error}")
+            else:
+                yield own, rows
     if num_wrong:
         more = f"; and {num_wrong - len(wrong)} more" if num_wrong > len(wrong) else ""
         raise DataError(
@@ -79,10 +106,23 @@ def read_chat_file(path: Path) -> ChatFile:
         )
     if form is None:
         raise DataError(f"there is no line in it. Expected lines such as {EXPECTED['chats']}")
-    return ChatFile(form, tuple(rows), num_lines)
 
 
-def _parsed(line: bytes) -> dict[str, Json]:
+def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """The lines by their numbers, from 1; None in place of one that is too long to be held."""
+    number = 0
+    while line := file.readline(MOST_LINE_BYTES + 1):
+        number += 1
+        is_long = part = len(line) > MOST_LINE_BYTES and not line.endswith(b"\n")
+        while part:
+            rest = file.readline(MOST_LINE_BYTES + 1)
+            part = len(rest) > MOST_LINE_BYTES and not rest.endswith(b"\n")
+        yield number, None if is_long else line
+
+
+def _parsed(line: bytes | None) -> dict[str, Json]:
+    if line is None:
+        raise DataError(f"it is longer than {MOST_LINE_BYTES:,} bytes")
     try:
         parsed = json.loads(line.decode("utf-8-sig").strip())
     except UnicodeDecodeError:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from steelyard.errors import InputError, StoreError
 from steelyard.models import lora, whole
-from steelyard.models.opening import locate
+from steelyard.models.places import locate
 from steelyard.models.torch_backend import TorchBackend
 from steelyard.training import gguf_files
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from steelyard.models.llama_server import llama_server
-from steelyard.models.opening import locate, weights_folder
+from steelyard.models.loading import weights_folder
+from steelyard.models.places import locate
 from steelyard.models.reading import next_log_probs
 from steelyard.models.torch_backend import TorchBackend
 from steelyard.training.export import refuse_other_base, write_gguf

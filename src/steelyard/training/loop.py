@@ -78,37 +78,23 @@ def train(
         TrainingError: the loss is not a number before there are weights worth keeping, or not
         even one row fits the memory, or a checkpoint cannot be written.
     """
-    decoder, rows = learner.decoder, lesson.rows
+    rows = lesson.rows
     per_epoch = batches.steps_per_epoch(len(rows), weights.batch_size)
     pace = lesson.pace or usual_pace(weights, per_epoch)
-    num_steps = pace.num_steps
     optimizer = learner.optimizer(weights)
-    best = learner.tensors()
-    state = State()
-    if (found := checkpoint.latest(folder)) is not None:
-        tensors, plain = found
-        state = State(**plain)
-        best = _restore(learner, optimizer, tensors)
-        decoder.tokens_at_once = max(1, decoder.tokens_at_once >> state.halved)
-    state.num_steps = num_steps
+    state, best = _begun(learner, optimizer, folder, pace)
     pause = _pause(lesson.until, pace, state.step)
 
     while not state.stopped:
         step = state.step
         if step == pause and not state.loss_count:
             break
-        if state.loss_count and (step % pace.every == 0 or step == num_steps):
+        if state.loss_count and (step % pace.every == 0 or step == pace.num_steps):
             point = _evaluate(learner, lesson, state, per_epoch, ranks)
             loss = point["held_out_loss"]
-            log(Progress(step, num_steps, step / per_epoch, point["train_loss"], loss))
-            if loss is None or loss < state.best_loss * (1 - pace.better):
-                state.best_loss = state.best_loss if loss is None else loss
-                state.best_step, best = step, learner.tensors()
-            waited = (step - (state.best_step or 0)) / per_epoch
-            if step == num_steps:
-                state.stopped = f"after {round(num_steps / per_epoch, 2):g} epochs"
-            elif waited >= weights.patience:
-                state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
+            log(Progress(step, pace.num_steps, step / per_epoch, point["train_loss"], loss))
+            if _judged(state, loss, pace=pace, weights=weights, per_epoch=per_epoch):
+                best = learner.tensors()
             _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
             continue
 
@@ -119,9 +105,7 @@ def train(
         loss_sum, count = ranks.add_up(learner.parameters, mine), _count(lesson, chosen)
         norm = ranks.clip(learner.parameters, 1.0)
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
-            fine = math.isfinite(loss_sum)
-            wrong = f"gradients were {norm}" if fine else f"the loss was {loss_sum}"
-            _give_up(f"{wrong} at step {step + 1} (training rows {chosen})", state)
+            _give_up(state, chosen, loss_sum=loss_sum, norm=norm)
             _save(folder, state, _tensors(learner, optimizer, best, state), ranks)
             continue
         optimizer.step()
@@ -130,10 +114,42 @@ def train(
         state.step += 1
         state.loss_sum += loss_sum
         state.loss_count += count
-        log(Progress(state.step, num_steps, state.step / per_epoch, loss_sum / count))
+        log(Progress(state.step, pace.num_steps, state.step / per_epoch, loss_sum / count))
 
     learner.assign(best)
     return state
+
+
+def _begun(
+    learner: Learner, optimizer: Any, folder: Path, pace: Pace
+) -> tuple[State, dict[str, Tensor]]:
+    """Where the newest checkpoint left the training, put back, and the best weights so far; the
+    beginning where there is none."""
+    if (found := checkpoint.latest(folder)) is None:
+        return State(num_steps=pace.num_steps), learner.tensors()
+    tensors, plain = found
+    state = State(**{**plain, "num_steps": pace.num_steps})
+    decoder = learner.decoder
+    decoder.tokens_at_once = max(1, decoder.tokens_at_once >> state.halved)
+    return state, _restore(learner, optimizer, tensors)
+
+
+def _judged(
+    state: State, loss: float | None, *, pace: Pace, weights: Weights, per_epoch: int
+) -> bool:
+    """Whether the weights are the best so far, by their held-out loss; says in `state` so, and
+    whether that was the last step."""
+    step = state.step
+    is_best = loss is None or loss < state.best_loss * (1 - pace.better)
+    if is_best:
+        state.best_loss = state.best_loss if loss is None else loss
+        state.best_step = step
+    waited = (step - (state.best_step or 0)) / per_epoch
+    if step == pace.num_steps:
+        state.stopped = f"after {round(pace.num_steps / per_epoch, 2):g} epochs"
+    elif waited >= weights.patience:
+        state.stopped = f"held-out loss had not fallen for {weights.patience} epochs"
+    return is_best
 
 
 def _pause(until: float, pace: Pace, step: int) -> int | None:
@@ -207,12 +223,14 @@ def _seed_of(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{step}:{rank}".encode()).digest()[:7])
 
 
-def _give_up(wrong: str, state: State) -> None:
-    """Stop with the best weights so far.
+def _give_up(state: State, chosen: Sequence[int], *, loss_sum: float, norm: float) -> None:
+    """Stop with the best weights so far, where a step came to what is no number.
 
     Raises:
         TrainingError: there are none.
     """
+    was = f"gradients were {norm}" if math.isfinite(loss_sum) else f"the loss was {loss_sum}"
+    wrong = f"{was} at step {state.step + 1} (training rows {chosen})"
     if state.best_step is None:
         raise TrainingError(f"{wrong}; lower the learning rate or look at these rows")
     state.trouble = wrong

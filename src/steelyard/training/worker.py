@@ -23,7 +23,7 @@ from steelyard.core import Json
 from steelyard.errors import SteelyardError, TrainingError
 from steelyard.models import open_backend, runtime
 from steelyard.models.fake import ROWS_FILE
-from steelyard.models.opening import is_fake
+from steelyard.models.places import is_fake
 from steelyard.training.job import (
     CURVE_FILE,
     PROGRESS_FILE,

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from steelyard.core import ModelSpec
 from steelyard.errors import TrainingError
-from steelyard.models import Message, Sampling, opening
+from steelyard.models import Message, Sampling, loading, opening
 from steelyard.models.render import Renderer
 from steelyard.models.torch_backend import TorchBackend
 from steelyard.training import Progress
@@ -46,7 +46,7 @@ class StoppedError(Exception):
 
 @pytest.fixture(autouse=True)
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (opening, child):
+    for module in (loading, child):
         monkeypatch.setattr(module, "number_type", lambda: torch.float32)
 
 

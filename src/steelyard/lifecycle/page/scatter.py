@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -19,6 +19,10 @@ from steelyard.lifecycle.page.drawing import (
 )
 from steelyard.measure.money import front
 
+# Pixels: the picture's height, where the axes stand, and how wide the strip before the costs is,
+# with and without something in it.
+HEIGHT, LEFT, TOP, BOTTOM = 460, 44.0, 30.0, 402.0
+FREE_STRIP, STRIP = 76.0, 14.0
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -52,67 +56,103 @@ def scatter(
     a thousandth of the dearest is as good as free and does not count for that: on a logarithmic
     axis it stands in a strip of its own at the left.
     """
-    height, left, right, top, bottom = 460, 44.0, width - 16.0, 30.0, 402.0
     across, free = _cost_axis([p.cost for p in points])
-    strip = 76.0 if free else 14.0
     up = scale([v for p in points for v in (p.score, *(p.interval or ()))], within=(0, 1))
-
-    def x_at(cost: float) -> float:
-        if cost < free:
-            return left + strip / 2
-        return left + strip + across.at(cost) * (right - left - strip)
-
-    def y_at(score: float) -> float:
-        return bottom - up.at(score) * (bottom - top)
-
-    parts = [line((left, y_at(t)), (right, y_at(t)), "grid") for t in up.ticks]
-    parts += [text(left - 8, y_at(t) + 4, f"{t:g}", "end") for t in up.ticks]
-    parts.append(text(0, 12, "Score on dev", "start", "title"))
-    ticks = [(x_at(t), label(t)) for t in across.ticks]
-    if free:
-        ticks.insert(0, (left + strip / 2, f"< {label(free)}"))
-        parts.append(line((left + strip, top), (left + strip, bottom), "break"))
-    for x, words in _spread(ticks):
-        parts.append(line((x, bottom), (x, bottom + 5), "tick"))
-        parts.append(text(x, bottom + 20, words))
-    kind = ", log scale" if across.log else ""
-    parts.append(text(right, bottom + 46, f"{spent}{kind}", "end", "title"))
-
-    ahead = [(x_at(p.cost), y_at(p.score)) for p in pareto(points)]
-    corners = [ahead[0]]
-    for (_, y), (x2, y2) in pairwise(ahead):
-        corners += [(x2, y), (x2, y2)]
-    corners.append((right, ahead[-1][1]))
+    plane = _Plane(across, free, up, width - 16.0)
+    parts = [*_axes(plane, label, spent)]
+    ahead = pareto(points)
+    corners = plane.corners(ahead)
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     parts.append(f'<polyline points="{path}" class="front"/>')
+    whiskers = [(p, plane.whisker(p)) for p in points if p.interval]
+    parts += [line((x, low), (x, high), f"whisker {p.look}") for p, (x, high, _, low) in whiskers]
+    spots = [plane.spot(p) for p in points]
+    for (x, y), p in zip(spots, points, strict=True):
+        parts.append(symbol(f"{x:.1f}", f"{y:.1f}", p.look, 5.5))
     lines: list[Box] = [
         (min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
         for a, b in pairwise(corners)
     ]
-    spots: list[tuple[float, float]] = []
-    for p in points:
-        x, y = x_at(p.cost), y_at(p.score)
-        spots.append((x, y))
-        if p.interval:
-            low, high = (y_at(end) for end in p.interval)
-            parts.append(line((x, low), (x, high), f"whisker {p.look}"))
-            lines.append((x, high, x, low))
-    for (x, y), p in zip(spots, points, strict=True):
-        parts.append(symbol(f"{x:.1f}", f"{y:.1f}", p.look, 5.5))
-    names = [p.name if len(p.name) <= 34 else p.name[:33] + "…" for p in points]
-    places = place(spots, names, lines=lines, bounds=(left + 4, top - 8, right + 12, bottom - 4))
-    for (box, side), spot, words, p in zip(places, spots, names, points, strict=True):
-        x = {"start": box[0], "middle": (box[0] + box[2]) / 2, "end": box[2]}[side]
-        parts.append(_leader(spot, box))
-        parts.append(text(x, box[1] + 12, words, side, f"name {p.look}"))
+    parts += _names(points, plane, [*lines, *(box for _, box in whiskers)])
     told = "; ".join(f"{p.name}: {label(p.cost)}, score {p.score:.3f}" for p in points)
     return picture(
         "".join(parts),
-        size=f'viewBox="0 0 {width} {height}"',
+        size=f'viewBox="0 0 {width} {HEIGHT}"',
         title=f"Score on dev against {spent}",
-        desc=f"{told}. On the line: {', '.join(p.name for p in pareto(points))}.",
+        desc=f"{told}. On the line: {', '.join(p.name for p in ahead)}.",
         look=f"scatter {look}",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """Where costs and scores stand in the picture; what costs less than `free`, in a strip."""
+
+    across: Scale
+    free: float
+    up: Scale
+    right: float
+
+    @property
+    def left(self) -> float:
+        """Where the axis of costs begins."""
+        return LEFT + (FREE_STRIP if self.free else STRIP)
+
+    def x_at(self, cost: float) -> float:
+        if cost < self.free:
+            return (LEFT + self.left) / 2
+        return self.left + self.across.at(cost) * (self.right - self.left)
+
+    def y_at(self, score: float) -> float:
+        return BOTTOM - self.up.at(score) * (BOTTOM - TOP)
+
+    def spot(self, point: Point) -> tuple[float, float]:
+        return self.x_at(point.cost), self.y_at(point.score)
+
+    def whisker(self, point: Point) -> Box:
+        """The line of a point's interval, upright and without a width."""
+        assert point.interval is not None
+        low, high = (self.y_at(end) for end in point.interval)
+        x = self.x_at(point.cost)
+        return x, high, x, low
+
+    def corners(self, front: Sequence[Point]) -> list[tuple[float, float]]:
+        """Those of the step line through the points of a front, to the right end of the picture."""
+        ahead = [self.spot(p) for p in front]
+        found = [ahead[0]]
+        for (_, y), (x2, y2) in pairwise(ahead):
+            found += [(x2, y), (x2, y2)]
+        return [*found, (self.right, ahead[-1][1])]
+
+
+def _axes(plane: _Plane, label: Callable[[float], str], spent: str) -> Iterator[str]:
+    """The grid, the ticks with their words, and what the axes are called."""
+    for tick in plane.up.ticks:
+        yield line((LEFT, plane.y_at(tick)), (plane.right, plane.y_at(tick)), "grid")
+    for tick in plane.up.ticks:
+        yield text(LEFT - 8, plane.y_at(tick) + 4, f"{tick:g}", "end")
+    yield text(0, 12, "Score on dev", "start", "title")
+    ticks = [(plane.x_at(tick), label(tick)) for tick in plane.across.ticks]
+    if plane.free:
+        ticks.insert(0, (plane.x_at(0.0), f"< {label(plane.free)}"))
+        yield line((plane.left, TOP), (plane.left, BOTTOM), "break")
+    for x, words in _spread(ticks):
+        yield line((x, BOTTOM), (x, BOTTOM + 5), "tick")
+        yield text(x, BOTTOM + 20, words)
+    kind = ", log scale" if plane.across.log else ""
+    yield text(plane.right, BOTTOM + 46, f"{spent}{kind}", "end", "title")
+
+
+def _names(points: Sequence[Point], plane: _Plane, lines: Sequence[Box]) -> Iterator[str]:
+    """The names of the points beside them, with a line to those that stand further off."""
+    names = [p.name if len(p.name) <= 34 else p.name[:33] + "…" for p in points]
+    spots = [plane.spot(p) for p in points]
+    bounds = (LEFT + 4, TOP - 8, plane.right + 12, BOTTOM - 4)
+    places = place(spots, names, lines=lines, bounds=bounds)
+    for (box, side), spot, words, p in zip(places, spots, names, points, strict=True):
+        x = {"start": box[0], "middle": (box[0] + box[2]) / 2, "end": box[2]}[side]
+        yield _leader(spot, box)
+        yield text(x, box[1] + 12, words, side, f"name {p.look}")
 
 
 def _cost_axis(costs: Sequence[float]) -> tuple[Scale, float]:

@@ -253,4 +253,5 @@ def _usage(reply: Reply) -> dict[str, Json]:
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        **wire.estimated(usage),
     }

@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 from steelyard.core import Json, Weights
 from steelyard.errors import TrainingError
 from steelyard.models.decoder import Decoder
-from steelyard.models.opening import number_type, open_folder
+from steelyard.models.loading import number_type
+from steelyard.models.opening import open_folder
 from steelyard.models.render import Renderer
 from steelyard.training import batches, documents, loop
 from steelyard.training.batches import Encoded
