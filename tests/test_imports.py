@@ -32,7 +32,7 @@ LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in 
 
 HEAVY = (
     *("torch", "transformers", "sklearn", "scipy", "llguidance", "pyarrow"),
-    *("sacrebleu", "pandas", "aiohttp", "starlette", "uvicorn"),
+    *("sacrebleu", "pandas", "aiohttp", "starlette", "uvicorn", "jsonschema"),
 )
 MODULES = {
     ".".join(("steelyard", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(
@@ -138,6 +138,10 @@ def test_importing_steelyard_loads_nothing_heavy():
 
 def test_the_command_line_starts_with_nothing_heavy():
     assert loaded_after("import steelyard.cli.main") == set()
+
+
+def test_the_child_that_reads_documents_starts_with_nothing_heavy():
+    assert loaded_after("import steelyard.knowledge.reading.worker") == set()
 
 
 def test_the_public_names_are_there_and_another_is_an_attribute_error():

@@ -16,6 +16,7 @@ and Rizzo 2013.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -150,8 +151,13 @@ def paired_below(
 def lower_end(scores: Sequence[float], level: float) -> float:
     """What the mean of scores in [0, 1] is above, in all but a share `level` of studies."""
     bar = -math.log(level)
-    shown = [m for m in MARGINS if log_wealth(list(scores), margin=float(m)).max() >= bar]
-    return float(max(shown, default=0.0))
+
+    def is_too_high(margin: float) -> bool:
+        return bool(log_wealth(scores, margin=margin).max() < bar)
+
+    # Against a higher margin no bet is worth more: the first that is too high is found by halves.
+    num_shown = bisect_left(MARGINS, True, key=is_too_high)
+    return float(MARGINS[num_shown - 1]) if num_shown else 0.0
 
 
 def _energy(distances: Floats, weights: Floats) -> Floats:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -314,14 +315,31 @@ def _draws(clusters: int, *, seed: int, resamples: int) -> Iterator[Floats]:
 
     Shapes: each chunk [resamples in the chunk, clusters].
     """
+    if resamples * clusters <= CELLS_PER_CHUNK:
+        yield _kept_draw(clusters, seed, resamples)
+        return
     rng = np.random.default_rng(seed)
     per_chunk = max(1, CELLS_PER_CHUNK // clusters)
     for start in range(0, resamples, per_chunk):
-        rows = min(per_chunk, resamples - start)
-        drawn = rng.integers(clusters, size=(rows, clusters))
-        drawn += np.arange(rows)[:, None] * clusters
-        counts = np.bincount(drawn.ravel(), minlength=rows * clusters)
-        yield counts.reshape(rows, clusters).astype(np.float64)
+        yield _draw(rng, min(per_chunk, resamples - start), clusters)
+
+
+# A verdict compares many recipes on the same examples: two draws are kept, of at most 4 MB each,
+# one with the pseudo-clusters, for scores, and one without, for costs. Source: ours.
+@lru_cache(maxsize=2)
+def _kept_draw(clusters: int, seed: int, resamples: int) -> Floats:
+    """All of a small draw, to be read only."""
+    counts = _draw(np.random.default_rng(seed), resamples, clusters)
+    counts.setflags(write=False)
+    return counts
+
+
+def _draw(rng: np.random.Generator, resamples: int, clusters: int) -> Floats:
+    """How often each cluster was drawn. Shapes: [resamples, clusters]."""
+    drawn = rng.integers(clusters, size=(resamples, clusters))
+    drawn += np.arange(resamples)[:, None] * clusters
+    counts = np.bincount(drawn.ravel(), minlength=resamples * clusters)
+    return counts.reshape(resamples, clusters).astype(np.float64)
 
 
 def _bootstrap_with_ends(
@@ -346,6 +364,7 @@ def _bootstrap_with_ends(
     return np.sort(np.round(np.concatenate(means), 12))  # a mean of 1e-17 is a tie
 
 
+@lru_cache(maxsize=8)  # as many numbers of groups as a verdict has
 def _p_values(resamples: int, clusters: int) -> Floats:
     """The two-sided p value for every count of resamples on the far side of 0.
 
@@ -360,7 +379,9 @@ def _p_values(resamples: int, clusters: int) -> Floats:
 
     share = (np.arange(resamples + 1) + 1) / (resamples + 1)
     quantile = ndtri(share) * math.sqrt((clusters - 1) / clusters)
-    return np.asarray(np.minimum(1.0, 2 * stdtr(clusters - 1, quantile)))
+    p_values = np.asarray(np.minimum(1.0, 2 * stdtr(clusters - 1, quantile)))
+    p_values.setflags(write=False)
+    return p_values
 
 
 def _interval(means: Floats, p_values: Floats, confidence: float, *, limits: Interval) -> Interval:

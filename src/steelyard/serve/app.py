@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import cache, partial
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,7 +19,7 @@ from steelyard.serve.service import Service, watch
 
 def create_app(service: Service) -> ASGIApp:
     """The ASGI application of a service."""
-    service.description = describe(ROUTES, __version__)
+    service.describe = cache(partial(describe, ROUTES, __version__))
     table = Table(ROUTES)
     gate = Gate(service, table, _respond)
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,7 +73,7 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     keys: tuple[ApiKey, ...] = ()
     deadlines: Deadlines = field(default_factory=Deadlines)
-    description: Json = None
+    describe: Callable[[], Json] = lambda: None
     tracing: Tracing | None = None
     refresher: Refresher = field(init=False)
 

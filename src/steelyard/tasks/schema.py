@@ -1,4 +1,7 @@
-"""JSON Schema: read one, infer one, put targets into its order, say where they do not fit."""
+"""JSON Schema: read one, infer one, put targets into its order, say where they do not fit.
+
+jsonschema is loaded where a schema is used: the reading child and most commands use none.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import jsonschema
-from jsonschema.exceptions import best_match
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from steelyard.core import Json
 from steelyard.errors import TaskError
@@ -26,6 +24,8 @@ def read_schema(path: Path) -> Schema:
     Raises:
         TaskError: not JSON, not a JSON Schema, or not one of an object.
     """
+    from jsonschema import SchemaError
+
     remedy = "Correct the file, or remove schema from [output] to have it inferred."
     try:
         schema = parse_json(path.read_bytes().decode("utf-8-sig"))
@@ -41,7 +41,7 @@ def read_schema(path: Path) -> Schema:
         )
     try:
         _dialect(schema).check_schema(schema)
-    except jsonschema.SchemaError as error:
+    except SchemaError as error:
         raise TaskError(
             f"{path}: not a JSON Schema: at {error.json_path}, {_short(error.message)}. "
             f"Expected what the JSON Schema standard allows there. {remedy}"
@@ -51,9 +51,10 @@ def read_schema(path: Path) -> Schema:
 
 def _dialect(schema: Schema) -> Any:
     """The validator class of the draft that the schema names, or of the newest."""
-    newest = jsonschema.Draft202012Validator
+    from jsonschema.validators import Draft202012Validator, validator_for
+
     is_named = isinstance(schema.get("$schema"), str)
-    return jsonschema.validators.validator_for(schema, newest) if is_named else newest
+    return validator_for(schema, Draft202012Validator) if is_named else Draft202012Validator
 
 
 def infer_schema(values: Sequence[Json]) -> dict[str, Json]:
@@ -107,6 +108,10 @@ def misfit(
     Raises:
         TaskError: the schema refers to something that is not in it.
     """
+    from jsonschema.exceptions import best_match
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
     # an empty registry: a reference to an address is an error, never a download
     validator = _dialect(schema)(schema, registry=Registry())
     try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -101,7 +102,8 @@ def _run(
         )
     try:
         while child.poll() is None:
-            time.sleep(POLL_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(POLL_SECONDS)
             seen = _follow(progress, seen, log)
             now = time.monotonic()
             # Written as it goes, so that a killed run's time is not forgotten.

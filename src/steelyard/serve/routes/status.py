@@ -32,7 +32,7 @@ async def health(request: Request) -> Response:
 @router.get("/openapi.json")
 async def description(request: Request) -> Response:
     """What can be asked, and how."""
-    return JsonReply(service_of(request).description)
+    return JsonReply(service_of(request).describe())
 
 
 @router.get("/metrics")
