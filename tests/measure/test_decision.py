@@ -17,7 +17,6 @@ from steelyard.core import Comparison, Context, Decoding, Recipe, Weights
 from steelyard.errors import TrialError
 from steelyard.measure.decision import (
     SAME_COST,
-    SIMPLER_COST,
     Candidate,
     Decision,
     cheapest,
@@ -147,7 +146,7 @@ def test_the_same_cost_and_open_leaves_it_open_and_prefers_the_higher(gap):
     assert (decision.outcome, decision.rival, decision.prefer) == ("cannot_tell", "other", "best")
 
 
-PLAIN = candidate("plain", NEAR, 10.0 * SIMPLER_COST * 0.99)
+PLAIN = candidate("plain", NEAR, 10.0 * SAME_COST * 0.99)
 
 
 def test_at_the_same_cost_an_open_recipe_that_needs_less_is_chosen_when_the_gap_is_small():
@@ -170,7 +169,7 @@ def test_at_the_same_cost_an_open_recipe_that_needs_more_does_not_stand_against_
 
 
 def test_of_those_within_the_tolerance_at_the_same_cost_the_one_that_needs_least_is_chosen():
-    level = candidate("plain", right(89), 10.0 * SIMPLER_COST * 0.99)
+    level = candidate("plain", right(89), 10.0 * SAME_COST * 0.99)
     both = candidate("both", right(90), 10.0, context=SHOTS, weights=Weights("lora"))
     decision = chosen(MAJORITY, BEST, both, level, tolerance=0.06)
     assert {decision.standings[name] for name in ("both", "plain")} == {"within"}
@@ -178,8 +177,29 @@ def test_of_those_within_the_tolerance_at_the_same_cost_the_one_that_needs_least
 
 
 def test_needing_less_does_not_make_up_for_a_higher_cost():
-    decision = chosen(MAJORITY, BEST, replace(PLAIN, usd_per_1k=10.0 * SIMPLER_COST * 1.01))
+    decision = chosen(MAJORITY, BEST, replace(PLAIN, usd_per_1k=10.0 * SAME_COST * 1.01))
     assert (decision.outcome, decision.chosen) == ("chosen", "best")
+
+
+@pytest.mark.parametrize(("work", "picked"), [(1.4, "plain"), (1.6, "best"), (None, "best")])
+def test_what_needs_more_of_one_model_is_only_cheaper_where_an_answer_is_less_work(work, picked):
+    """A clock on a busy machine says three times the cost; tokens say what they say."""
+    best = replace(BEST, work=1.0)
+    decision = chosen(MAJORITY, best, replace(PLAIN, usd_per_1k=30.0, work=work))
+    assert (decision.outcome, decision.chosen) == ("chosen", picked)
+
+
+def test_work_for_another_model_says_nothing():
+    plain = candidate("plain", NEAR, 30.0, model="other")
+    decision = chosen(MAJORITY, replace(BEST, work=1.0), replace(plain, work=1.0))
+    assert decision.chosen == "best"
+
+
+def test_what_needs_more_and_is_no_less_work_does_not_stand_against_the_plain_prompt():
+    plain = replace(candidate("plain", right(90), 30.0), work=1.2)
+    tuned = candidate("tuned", BEHIND, 10.0, weights=Weights("lora"))
+    assert chosen(MAJORITY, plain, replace(tuned, work=1.0)).chosen == "plain"
+    assert chosen(MAJORITY, plain, tuned).outcome == "cannot_tell"
 
 
 def test_the_same_cost_and_open_is_chosen_when_only_decoding_differs():

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_tasks import example, make_task, recipe, row, weighed
-from steelyard.core import Limits, ModelSpec, Output, Task, Weights
+from steelyard import core
+from steelyard.core import Limits, ModelSpec, Output, Task, Usage, Weights
 from steelyard.measure.decision import decide
 from steelyard.measure.turning import Answer, Case, case_of, here, turning_points
 from steelyard.measure.verdict import Weighed, candidate
@@ -33,12 +34,15 @@ def measured(
     skip: int = 0,
     **parts: Any,
 ) -> Weighed:
-    """A recipe with so many right answers after `skip` wrong ones. Units: `usd` per 1,000."""
+    """A recipe with so many right answers after `skip` wrong ones, which are as much work as they
+    cost. Units: `usd` per 1,000."""
+    answer = core.Answer("yes", "yes", usage=Usage(0, 0, round(100 * usd)))
     rows = [
         row(
             f"e{number}",
             float(skip <= number < skip + right),
             usd=usd / 1000,
+            answer=answer,
             compute_ms=usd / 1000 * 3_600_000,
             batch_size=4 if number < N - 5 else 1,
             latency_ms=None if number < N - 5 else wait,
@@ -118,15 +122,15 @@ def test_a_limit_on_the_cost_turns_at_the_costs_that_were_measured():
 
 
 def test_few_answers_do_not_pay_for_a_dear_set_up():
-    """lora costs 10 USD once and 1 per thousand, level costs 3 and needs less: it wins until lora
-    is twice as cheap, 2 · (10 + v) = 3 · v at v = 20 thousand."""
-    level = measured("level", 90, usd=3.0, wait=100.0)
+    """lora costs 10 USD once and 1 per thousand, level costs 2 and needs less: it wins until lora
+    is 1.5 times as cheap, 1.5 · (10 + v) = 2 · v at v = 30 thousand."""
+    level = measured("level", 90, usd=2.0, wait=100.0)
     entry = points(case(LORA, level))["volume"]
     steps = [piece["from"] for piece in entry["answers"]]
     assert steps[0] == 1.0
     assert [p[3] for p in pieces(entry)] == ["level", "lora"]
-    assert steps[1] == pytest.approx(20_000)
-    assert "below 20,000 level would be used" in entry["sentence"]
+    assert steps[1] == pytest.approx(30_000)
+    assert "below 30,000 level would be used" in entry["sentence"]
     assert entry["answers"][-1]["to"] is None
 
 

@@ -416,4 +416,4 @@ def test_a_candidate_holds_the_scores_of_a_split_by_example():
     test_rows = [row("t0", 0.25, usd=0.01)]
     one = replace(weighed("a", [1.0]), rows={"test": test_rows})
     found = candidate(one, TASK, "test")
-    assert found == Candidate(one.recipe, {"t0": 0.25}, pytest.approx(10.0), True)
+    assert found == Candidate(one.recipe, {"t0": 0.25}, pytest.approx(10.0), True, work=4.0)

@@ -19,9 +19,11 @@ When dev cannot tell two recipes apart, both are measured on the sealed test, an
 that one comparison, planned on dev alone, decide where it can. It is a second chance to be wrong,
 so it is made at half the level (`second_look`): dev tells 3 % of twins apart, the test 1.5 % more.
 
-Costs within a factor of `SAME_COST` count as the same, and of `SIMPLER_COST` where the dearer one
-needs less: they are measured on a machine that has other things to do. Source of the rules: DESIGN
-section 6; of the factors: ours, docs/log/2026-11-26-worlds.md.
+Costs within a factor of `SAME_COST` count as the same: they are measured on a machine that has
+other things to do. Of recipes of one model on this machine the one that needs more is not cheaper
+either unless an answer of it is less work by that factor, counted in tokens, which a busy machine
+does not change. Source of the rules: DESIGN section 6; of the factor: ours,
+docs/log/2026-11-26-worlds.md.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from steelyard.core import Comparison, Outcome, Recipe, Split
 from steelyard.errors import TrialError
 from steelyard.measure.statistics import holm, paired
 
-COST_FACTORS = SAME_COST, SIMPLER_COST = 1.5, 2.0
+SAME_COST = 1.5
 Standing = str  # "best", "within", "worse", "open", "no better than majority"
 
 
@@ -53,13 +55,15 @@ class Candidate:
     """A measured recipe: its score by example, where it has one, and its cost.
 
     `usd_per_1k` is the cost per thousand answers; `eligible` says whether the task's limits
-    allow choosing it.
+    allow choosing it; `work` is what an answer is for its model, in tokens, None where no model of
+    this machine gives it.
     """
 
     recipe: Recipe
     scores: Mapping[str, float]
     usd_per_1k: float
     eligible: bool = True
+    work: float | None = None
 
     @property
     def name(self) -> str:
@@ -180,7 +184,7 @@ def _choose(
     near = [
         c
         for c in open_ones
-        if (_is_cheaper(c, pick) or _is_simpler(c, pick))
+        if (_is_cheaper(c, pick) or (_is_as_cheap(c, pick) and _needs(c) < _needs(pick)))
         and found[decision.best, c.name].difference <= tolerance
     ]
     if near:
@@ -235,27 +239,24 @@ def cheapest(candidates: Sequence[Candidate]) -> Candidate:
 
 def _least(candidates: Sequence[Candidate]) -> Candidate:
     """The cheapest, of those that cost about the same the one that needs least, then the best."""
-    floor = min(candidates, key=lambda c: c.usd_per_1k)
-    able = _cheap(candidates) + [c for c in candidates if _is_simpler(c, floor)]
-    return min(able, key=lambda c: (_needs(c), -c.mean))
+    return min(_cheap(candidates), key=lambda c: (_needs(c), -c.mean))
 
 
 def _cheap(candidates: Sequence[Candidate]) -> list[Candidate]:
-    floor = min(c.usd_per_1k for c in candidates)
-    return [c for c in candidates if c.usd_per_1k <= floor * SAME_COST]
+    floor = min(candidates, key=lambda c: c.usd_per_1k)
+    return [c for c in candidates if _is_as_cheap(c, floor)]
 
 
 def _is_cheaper(one: Candidate, other: Candidate) -> bool:
-    return one.usd_per_1k * SAME_COST < other.usd_per_1k
+    return not _is_as_cheap(other, one)
 
 
 def _is_as_cheap(one: Candidate, other: Candidate) -> bool:
-    return one.usd_per_1k < other.usd_per_1k * SAME_COST
-
-
-def _is_simpler(one: Candidate, other: Candidate) -> bool:
-    """Whether it needs less than another, for about the same cost."""
-    return _needs(one) < _needs(other) and one.usd_per_1k < other.usd_per_1k * SIMPLER_COST
+    if one.usd_per_1k <= other.usd_per_1k * SAME_COST:
+        return True
+    if one.work is None or other.work is None or one.recipe.model != other.recipe.model:
+        return False
+    return one.work <= other.work * SAME_COST and _needs(one) < _needs(other)
 
 
 def _needs(candidate: Candidate) -> int:

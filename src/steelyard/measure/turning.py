@@ -7,7 +7,7 @@
 The decision is taken again on what was measured, with one thing changed. It depends on each of
 them in steps, and where a step can be follows from the figures: a tolerance matters where it
 passes an estimate or the end of an interval, a limit where it passes a recipe's figure, and costs
-where two of them pass one of `COST_FACTORS` of each other. So the values are exact, given the
+where two of them pass `SAME_COST` of each other. So the values are exact, given the
 measurements; the costs and waits themselves are of one machine on one day.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from steelyard.core import Comparison, Json, Limits, Outcome, Task
-from steelyard.measure.decision import COST_FACTORS, Candidate, Decision, conclude, settle
+from steelyard.measure.decision import SAME_COST, Candidate, Decision, conclude, settle
 from steelyard.measure.money import price_of
 from steelyard.measure.trial import Price
 from steelyard.measure.verdict import (
@@ -275,9 +275,8 @@ def _priced(
     """The pieces of an axis along which the costs of recipes are lines."""
     steps = []
     for (fixed, slope), (fixed2, slope2) in itertools.permutations(lines.values(), 2):
-        steps += [
-            (f * fixed2 - fixed) / (slope - f * slope2) for f in COST_FACTORS if slope != f * slope2
-        ]
+        if slope != SAME_COST * slope2:
+            steps.append((SAME_COST * fixed2 - fixed) / (slope - SAME_COST * slope2))
     if case.limits.usd_per_1k is not None and not total:
         limit = case.limits.usd_per_1k
         steps += [(limit - fixed) / slope for fixed, slope in lines.values() if slope]

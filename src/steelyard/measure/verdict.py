@@ -29,6 +29,7 @@ from steelyard.models.chat_reply import MALFORMED, REFUSED
 FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
 MEASURED: tuple[Status, ...] = ("finished", "eliminated")  # those that have scores
 NUM_DISAGREEMENTS = 12
+READ_SHARE = 1 / 3  # of the time of a written token, in batches. Source: docs/performance.md
 RECIPES_SIDE_BY_SIDE = 5
 
 
@@ -88,11 +89,13 @@ def candidate(weighed: Weighed, task: Task, split: Split = "dev") -> Candidate:
     rows = weighed.rows[split]
     usd = usd_per_1k(rows)
     p95 = latency(rows).p95
+    by_token = price_of(weighed.recipe, task).is_by_token
     return Candidate(
         recipe=weighed.recipe,
         scores={row.example_id: row.score.value for row in rows if row.score is not None},
         usd_per_1k=usd,
         eligible=within_limits(task.limits, usd_per_1k=usd, p95_ms=p95),
+        work=None if by_token or weighed.recipe.weights.method == "head" else work(rows),
     )
 
 
@@ -216,6 +219,16 @@ def usd_per_1k(rows: Sequence[Row]) -> float:
     """US dollars per thousand answers, from the rows of the largest batches."""
     costs = [row.cost_usd for row in priced_rows(rows)]
     return 1000 * sum(costs) / len(costs) if costs else 0.0
+
+
+def work(rows: Sequence[Row]) -> float | None:
+    """What an answer of these rows is for a model, in tokens: those it writes, and of those it
+    reads for this answer alone a `READ_SHARE`. None where no token was counted."""
+    used = [row.answer.usage for row in priced_rows(rows)]
+    tokens = sum(
+        one.completion_tokens + READ_SHARE * (one.prompt_tokens - one.cached_tokens) for one in used
+    )
+    return tokens / len(used) if tokens else None
 
 
 def priced_rows(rows: Sequence[Row]) -> Sequence[Row]:
