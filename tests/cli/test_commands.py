@@ -126,6 +126,7 @@ def test_a_data_file_is_weighed_says_what_was_inferred_and_leaves_its_task_file(
     assert ran.code == 0
     assert "The output is label" in ran.err
     assert "Written to tickets.task.toml" in ran.err
+    assert "The output is label" not in ran.out  # said once
     assert (folder / "tickets.task.toml").is_file()
     assert steelyard("weigh", "tickets.task.toml", "--recipes", "few-shot").code == 0
     assert steelyard(*command).code == 0

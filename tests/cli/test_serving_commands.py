@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,6 +102,25 @@ def test_a_port_that_is_taken_is_said_to_be_so(weighed, steelyard):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ran = steelyard("serve", "--port", str(taken.getsockname()[1]))
     assert (ran.code, "cannot be listened at" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(("is_ready", "code", "said"), [(True, 0, "Ended."), (False, 130, "inter")])
+def test_ctrl_c_ends_a_server_well_once_it_serves(
+    weighed, steelyard, monkeypatch, is_ready, code, said
+):
+    def serve(_settings, *, home, ready):
+        assert home == Path(".steelyard")
+        if is_ready:
+            catalogue = SimpleNamespace(
+                listed=lambda: [("small", 0, None)], problems={}, stale=dict
+            )
+            ready(SimpleNamespace(catalogue=catalogue, needs_key=False), "http://127.0.0.1:1")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steelyard.serve.running.serve", serve)
+    ran = steelyard("serve")
+    assert (ran.code, ran.err.splitlines()[-1].startswith(said)) == (code, True)
+    assert ("Models: small" in ran.err) == is_ready
 
 
 def test_refresh_and_status_say_what_there_is(weighed, steelyard):

@@ -83,6 +83,15 @@ def test_the_chosen_one_is_said_first_and_its_test_difference_is_the_tables():
     assert "0.400 higher" in text
 
 
+def test_another_that_scores_the_same_on_dev_is_named_beside_the_highest():
+    head, lora = (
+        weighed(n, right(90), right(85), usd=usd) for n, usd in (("head", 0.1), ("lora", 9))
+    )
+    text, decision, _ = told([MAJORITY, head, lora, weighed("zero-shot", right(50), right(45))])
+    assert (decision.chosen, decision.standings["lora"]) == ("head", "open")
+    assert "On dev it scores highest of 3 recipes; lora scores the same." in text
+
+
 def test_a_test_difference_that_may_be_chance_is_said_to_be():
     lora = weighed("lora", right(90), right(50), usd=0.01)
     plain = weighed("zero-shot", right(50), right(48, start=20))

@@ -31,13 +31,19 @@ TargetColumn = Annotated[
 HOME = DEFAULT_HOME
 
 
+def is_data_file(path: Path) -> bool:
+    """Whether it is rows that a task is to be inferred from."""
+    return path.suffix.lower() in READERS
+
+
 def open_task(path: Path, target: str | None) -> Task:
-    """Load a task file, or infer one from a data file.
+    """Load a task file, or infer one from a data file, which says on standard error what it
+    inferred.
 
     Raises:
         InputError: neither can be read.
     """
-    if path.suffix.lower() in READERS:
+    if is_data_file(path):
         task = load_data_file(path, target=target)
         for note in task.notes:
             sys.stderr.write(f"· {note}\n")

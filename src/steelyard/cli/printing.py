@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -30,8 +30,11 @@ def open_console(json: str | None) -> Console:
     return console
 
 
-def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
-    """Print the outcome, its reason, every recipe, and what to be wary of."""
+def print_verdict(
+    console: Console, verdict: Mapping[str, Json], *, told: Collection[str] = ()
+) -> None:
+    """Print the outcome, its reason, every recipe, and what to be wary of, but for what was `told`
+    before it was measured."""
     outcome = verdict["outcome"]
     headline = HEADLINES.get(outcome, f"Use {verdict['chosen']}")
     console.print()
@@ -56,7 +59,8 @@ def print_verdict(console: Console, verdict: Mapping[str, Json]) -> None:
         aged += [one["sentence"] for one in (fresh["refreshed"] or {}).get("recipes", ())]
         console.print(Padding(Text("\n".join(aged)), (1, 0, 0, 0)))
     for warning in (*verdict["warnings"], *verdict["notes"]):
-        console.print(Text(f"· {warning}", style="dim"))
+        if warning not in told:
+            console.print(Text(f"· {warning}", style="dim"))
     console.print()
 
 

@@ -70,8 +70,11 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     console = open_console("-")  # standard output is nobody's while it runs
 
     loading = ExitStack()
+    is_serving = False
 
     def ready(service: Service, url: str) -> None:
+        nonlocal is_serving
+        is_serving = True
         loading.close()
         listed = service.catalogue.listed()
         _print(console, service, url)
@@ -79,7 +82,12 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
 
     with loading:
         loading.enter_context(working("opening what is to be served"))
-        serve(settings, home=home, ready=ready)
+        try:
+            serve(settings, home=home, ready=ready)
+        except KeyboardInterrupt:
+            if not is_serving:
+                raise
+            console.print(Text("Ended."))  # as it was told to
 
 
 def _secret(variable: str) -> str:

@@ -14,6 +14,7 @@ from steelyard.cli.options import (
     TargetColumn,
     TaskPath,
     check_writable,
+    is_data_file,
     open_task,
     write_json,
 )
@@ -69,6 +70,6 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     with open_home(home) as opened:
         files = write_report(opened, verdict)
     text_goes_to = open_console(json)
-    print_verdict(text_goes_to, verdict)
+    print_verdict(text_goes_to, verdict, told=task.notes if is_data_file(path) else ())
     print_files(text_goes_to, files)
     write_json(json, verdict)

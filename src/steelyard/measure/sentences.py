@@ -227,7 +227,8 @@ def _why_chosen(task: Task, decision: Decision, name: str, dropped: int) -> str:
                 f"On dev it scores highest; {also} {'is' if len(level) == 1 else 'are'} within "
                 f"the tolerance of {task.tolerance:g} of it and not cheaper."
             )
-        return f"On dev it scores highest of {_count(len(decision.standings) + dropped, 'recipe')}."
+        recipes = _count(len(decision.standings) + dropped, "recipe")
+        return f"On dev it scores highest of {recipes}{_as_high(decision, name)}."
     against = _found(decision.comparisons, decision.best, name)
     gap = f"{against.difference:.3f} {_interval(against.interval)}"
     if decision.standings[name] == "within":
@@ -244,6 +245,12 @@ def _why_chosen(task: Task, decision: Decision, name: str, dropped: int) -> str:
         f"On dev {decision.best} is {gap} higher, and is ruled out by the task's limits; {name} "
         "is the best of those within them."
     )
+
+
+def _as_high(decision: Decision, name: str) -> str:
+    same = sorted(c.b for c in decision.comparisons if c.a == name and c.difference == 0)
+    verb = "scores" if len(same) == 1 else "score"
+    return f"; {' and '.join(same)} {verb} the same" if same else ""
 
 
 def _cannot_tell(

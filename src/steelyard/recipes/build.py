@@ -12,7 +12,7 @@ from steelyard.core import Context, Json, Recipe, System, Task, Usage, Weights, 
 from steelyard.errors import StoreError
 from steelyard.models import Backend, embedder_of, open_embedder
 from steelyard.recipes.answering import LanguageModelSystem
-from steelyard.recipes.controls import build_majority, build_tfidf
+from steelyard.recipes.controls import build_majority, build_tfidf, load_libraries
 from steelyard.recipes.head import HeadSystem, fit_head, head_key, load_head, save_head
 from steelyard.recipes.lessons import Asked, training_job
 from steelyard.recipes.presets import model_of
@@ -57,6 +57,7 @@ def build(recipe: Recipe, task: Task, workshop: Workshop) -> Built:
         SearchError: a search found nothing, or not before the deadline.
     """
     if recipe.model in CONTROL_BUILDERS:
+        load_libraries()
         started = time.perf_counter()
         control = CONTROL_BUILDERS[recipe.model](recipe, task)
         seconds = time.perf_counter() - started

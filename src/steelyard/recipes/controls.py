@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -38,6 +39,12 @@ def build_majority(recipe: Recipe, task: Task) -> ControlSystem:
     counts = Counter(target_text(example.target) for example in task.train)
     commonest = targets[counts.most_common(1)[0][0]]
     return ControlSystem(recipe, lambda inputs: [commonest] * len(inputs))
+
+
+def load_libraries() -> None:
+    """Load what controls are fitted with: that is no part of what setting one up takes."""
+    for module in ("sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.pipeline"):
+        importlib.import_module(module)
 
 
 def build_tfidf(recipe: Recipe, task: Task) -> ControlSystem:

@@ -111,7 +111,8 @@ class Table:
         if known:
             message = f"expected {' or '.join(sorted(known))}"
             raise RequestError(message, status=405, code="not_allowed")
-        raise RequestError("there is no such path", status=404, code="not_found")
+        message = "there is no such path; /openapi.json describes those there are"
+        raise RequestError(message, status=404, code="not_found")
 
 
 async def answer(route: Route, body: bytes, request: Request) -> Response:
