@@ -54,7 +54,8 @@ def main() -> None:
         "| in rounds | best dropped |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for table in (*simulated(rng), *(t for home in options.home for t in stored(home))):
+    # All tables first, so that they are the same however often each is replayed.
+    for table in [*simulated(rng), *(t for home in options.home for t in stored(home))]:
         for margin in (0.0, options.tolerance):
             print(replayed(table, options.replays, options.tolerance, margin, rng), flush=True)
     print(
