@@ -16,7 +16,8 @@ from steelyard.core import Verdict
 from steelyard.lifecycle import weigh
 from steelyard.measure.trial import ALONE
 from steelyard.models.llama_server import llama_server
-from steelyard.models.opening import locate, weights_folder
+from steelyard.models.loading import weights_folder
+from steelyard.models.places import locate
 from steelyard.tasks import load_task
 
 INSTALLED = importlib.util.find_spec("xllamacpp") is not None
