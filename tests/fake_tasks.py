@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -196,19 +196,30 @@ def weighed(
 # ---------------------------------------------------------------- what a home holds
 
 
+def put_back(kept: Path, place: Path) -> Path:
+    """A folder as it was kept, where it was made: homes and collections hold whole paths."""
+    shutil.rmtree(place, ignore_errors=True)
+    return Path(shutil.copytree(kept, place))
+
+
 def stored(home: Path) -> dict[tuple[str, str, str, str], str]:
     """The stored body of every row, by (trial, recipe, split, example); none before the first.
 
     Reads beside a process that writes.
     """
-    query = "SELECT trial, recipe, split, example_id, row FROM answer JOIN trial ON key = trial"
-    try:
-        with closing(sqlite3.connect(f"file:{home}/steelyard.db?mode=ro", uri=True)) as connection:
-            return {tuple(found[:4]): found[4] for found in connection.execute(query)}
-    except sqlite3.OperationalError:
-        return {}
+    found = _answers(home, "SELECT trial, recipe, split, example_id, row", "")
+    return {tuple(row[:4]): row[4] for row in found}
 
 
 def trials(home: Path, split: str) -> dict[str, int]:
     """How many rows each recipe has on a split, over all seeds."""
-    return dict(Counter(recipe for _, recipe, its_split, _ in stored(home) if its_split == split))
+    return dict(_answers(home, "SELECT recipe, count(*)", "WHERE split = ? GROUP BY recipe", split))
+
+
+def _answers(home: Path, columns: str, which: str, *values: str) -> list[Any]:
+    query = f"{columns} FROM answer JOIN trial ON key = trial {which}"
+    try:
+        with closing(sqlite3.connect(f"file:{home}/steelyard.db?mode=ro", uri=True)) as connection:
+            return connection.execute(query, values).fetchall()
+    except sqlite3.OperationalError:
+        return []

@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fake_tasks import put_back
+
 Run = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every test works: what is kept of a file holds its whole path."""
+    return tmp_path_factory.mktemp("knowledge") / "here"
+
+
 @pytest.fixture
-def docs(folder: Path, steelyard: Run) -> Any:
-    """A folder of documents, added with the fake embedder; what that said."""
-    (folder / "docs").mkdir()
-    (folder / "docs" / "fees.md").write_text(
+def folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def added(place: Path, typed_in: Run) -> tuple[Path, Any]:
+    """A folder of documents, added once with the fake embedder, and what that said."""
+    shutil.rmtree(place, ignore_errors=True)  # of the test before
+    docs = place / "docs"
+    docs.mkdir(parents=True)
+    (docs / "fees.md").write_text(
         "# Fees\n\nA transfer costs two euros.\n\n## Abroad\n\nA transfer abroad costs ten euros.\n"
     )
-    (folder / "docs" / "copy.txt").write_text("a transfer abroad costs ten euros")
-    (folder / "docs" / "broken.txt").write_bytes(b"\0" * 99)
+    (docs / "copy.txt").write_text("a transfer abroad costs ten euros")
+    (docs / "broken.txt").write_bytes(b"\0" * 99)
     rows = [
         {"id": "rate", "text": "The interest rate is one percent.", "valid_from": "2020-01-01"},
         {"id": "rate", "text": "The interest rate is two percent.", "valid_from": "2023-01-01"},
@@ -29,9 +49,17 @@ def docs(folder: Path, steelyard: Run) -> Any:
         {"id": "secret", "text": "The shop ordered lamps.", "tenant": "shop"},
         {"id": "eve's", "text": "Eve said so.", "tenant": "shop", "user": "eve"},
     ]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "docs" / "rows.jsonl").write_text(text)
-    return steelyard("knowledge", "add", "docs", "--embedder", "fake")
+    (docs / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ran = typed_in(place, "knowledge", "add", "docs", "--embedder", "fake")
+    return Path(shutil.move(place, place.with_name("kept"))), ran
+
+
+@pytest.fixture
+def docs(folder: Path, added: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The documents and their collection in the folder; what adding them said."""
+    kept, ran = added
+    monkeypatch.chdir(put_back(kept, folder))
+    return ran
 
 
 def searched(steelyard: Run, *words: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fake_tasks import rows_of, write_rows, write_task
+from fake_tasks import put_back, rows_of, write_rows, write_task
 from steelyard.core import Example, Task
 from steelyard.errors import HomeError, ReleaseError
 from steelyard.lifecycle import (
@@ -43,20 +44,40 @@ def tickets(number: int, label: str, words: Sequence[str] = NEW_WORDS) -> list[d
     ]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Train, dev and test in files of their own, weighed and published."""
+def write(place: Path) -> None:
+    """Train, dev and test in files of their own."""
     rows = rows_of("label", 100, noise=0.0)
-    write_task(tmp_path, "label", rows=[])
-    path = tmp_path / "task.toml"
+    path = write_task(place, "label", rows=[])
     text = path.read_text(encoding="utf-8").replace(
         'files = ["rows.jsonl"]', 'train = "train.jsonl"\ndev = "dev.jsonl"\ntest = "test.jsonl"'
     )
     tolerance = "\n[score]\ntolerance = 0.06\n"  # one of 20 old rows may go the other way
     path.write_text(text + tolerance, encoding="utf-8")
     for name, part in (("train", rows[:60]), ("dev", rows[60:80]), ("test", rows[80:])):
-        write_rows(tmp_path / f"{name}.jsonl", part)
+        write_rows(place / f"{name}.jsonl", part)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A task that nobody weighed."""
+    write(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with the task, weighed and published with nearest examples, and a copy of it."""
+    place = tmp_path_factory.mktemp("released") / "task"
+    write(place)
+    served(place)
+    return place, Path(shutil.copytree(place, place.with_name("kept")))
+
+
+@pytest.fixture
+def published(released: tuple[Path, Path]) -> Path:
+    """The same folder as it was then."""
+    place, kept = released
+    return put_back(kept, place)
 
 
 def read(folder: Path) -> Task:
@@ -76,9 +97,9 @@ def add(folder: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
     path.write_text(old + path.read_text(encoding="utf-8"), encoding="utf-8")
 
 
-def test_where_nothing_changed_nothing_is_measured_or_published(folder):
-    home = served(folder)
-    done = refresh(read(folder), home=home)
+def test_where_nothing_changed_nothing_is_measured_or_published(published):
+    home = published / "home"
+    done = refresh(read(published), home=home)
     assert (done.way, done.release) == ("nothing", None)
     assert done.sentence == "Nothing changed for small@1 since it was published."
     with open_home(home) as opened:
@@ -113,14 +134,14 @@ def test_new_rows_are_taken_up_by_what_the_recipe_has(folder, recipe, way):
     assert rollback("small", home=home).id == "small@1"
 
 
-def test_poisoned_rows_are_not_promoted_because_of_the_old_ones(folder):
-    home = served(folder)
+def test_poisoned_rows_are_not_promoted_because_of_the_old_ones(published):
+    home = published / "home"
     known = [row["text"] for row in rows_of("label", 100, noise=0.0)]
     poison = [{"text": f"{text} really now", "target": "billing"} for text in known[:80]]
     asked = [{"text": f"{text} really", "target": "billing"} for text in known[:60]]
-    add(folder, "train", poison)
-    add(folder, "dev", asked)
-    done = refresh(read(folder), home=home)
+    add(published, "train", poison)
+    add(published, "dev", asked)
+    done = refresh(read(published), home=home)
     [_, tried] = done.body["ways"]
     assert tried["new"]["difference"] > 0
     assert tried["standing"] == "worse on the old rows"
@@ -128,25 +149,25 @@ def test_poisoned_rows_are_not_promoted_because_of_the_old_ones(folder):
     assert "worse on the old rows" in done.sentence
 
 
-def test_without_new_rows_nothing_is_shown_and_nothing_done(folder):
-    home = served(folder)
-    add(folder, "train", tickets(10, "login"))
-    done = refresh(read(folder), home=home)
+def test_without_new_rows_nothing_is_shown_and_nothing_done(published):
+    home = published / "home"
+    add(published, "train", tickets(10, "login"))
+    done = refresh(read(published), home=home)
     assert done.way == "nothing"
     assert "0 new rows of dev" in done.sentence
 
 
-def test_accepted_answers_become_examples_and_some_of_them_are_only_measured_on(folder):
-    home = served(folder)
+def test_accepted_answers_become_examples_and_some_of_them_are_only_measured_on(published):
+    home = published / "home"
     with open_home(home) as opened:
         for number, row in enumerate(tickets(40, "login")):
             for user in ("ann", "bob") if number % 2 else (None,):
-                learn(read(folder), opened, row["text"], "login", user=user)
-    done = refresh(read(folder), home=home)
+                learn(read(published), opened, row["text"], "login", user=user)
+    done = refresh(read(published), home=home)
     assert done.way == "examples"
     assert done.body["num_new"] + done.body["num_learned"] == 40
     assert done.body["num_new"] >= 5
-    assert refresh(read(folder), home=home).sentence.startswith("Nothing changed")
+    assert refresh(read(published), home=home).sentence.startswith("Nothing changed")
     with open_home(home) as opened:
         task, _ = read_snapshot(find_release(opened, "small"), opened)
         learned = {example.input for example in task.train}
@@ -203,35 +224,35 @@ def test_a_refresh_that_was_killed_goes_on_and_asks_nothing_twice(folder, monkey
         assert job.status == "done"
 
 
-def test_a_second_refresh_is_told_since_when_the_first_runs(folder):
-    home = served(folder)
+def test_a_second_refresh_is_told_since_when_the_first_runs(published):
+    home = published / "home"
     with open_home(home) as opened:
         opened.refreshes.begin("small", "k", "asked for", now="2026-05-01T00:00:00+00:00")
         told = r"small: a refresh of it began at 2026-05-01.*another steelyard is working"
         with pytest.raises(HomeError, match=told):
-            refresh(read(folder), home=home)
+            refresh(read(published), home=home)
 
 
-def test_one_that_was_begun_with_something_else_is_given_up(folder):
-    home = served(folder)
+def test_one_that_was_begun_with_something_else_is_given_up(published):
+    home = published / "home"
     with open_home(home) as opened:
         opened.refreshes.begin("small", "of an earlier day", "asked for")
-    refresh(read(folder), home=home)
+    refresh(read(published), home=home)
     with open_home(home) as opened:
         assert [job.status for job in opened.refreshes.all("small")] == ["done", "given up"]
 
 
-def test_one_that_fails_is_written_down_and_the_champion_stays(folder, monkeypatch):
-    home = served(folder)
-    add(folder, "train", tickets(30, "login")[:15])
-    add(folder, "dev", tickets(30, "login")[15:])
+def test_one_that_fails_is_written_down_and_the_champion_stays(published, monkeypatch):
+    home = published / "home"
+    add(published, "train", tickets(30, "login")[:15])
+    add(published, "dev", tickets(30, "login")[15:])
 
     def refused(*_args: Any, **_named: Any) -> Any:
         raise ReleaseError("small: it answers otherwise")
 
     monkeypatch.setattr(refreshing, "add_release", refused)
     with pytest.raises(ReleaseError, match=r"small@1 stays the champion\. small: it answers"):
-        refresh(read(folder), home=home)
+        refresh(read(published), home=home)
     with open_home(home) as opened:
         [job] = opened.refreshes.all("small")
         assert job.status == "failed"
@@ -257,9 +278,9 @@ def test_a_schedule_that_was_missed_many_times_runs_once(folder):
     assert len(refresh_due(home=home, now=before)) == 1, "a clock that went back"
 
 
-def test_a_task_file_that_is_wrong_by_now_is_told_and_stops_no_other(folder):
-    home = served(folder)
-    (folder / "task.toml").write_text("name = 3", encoding="utf-8")
+def test_a_task_file_that_is_wrong_by_now_is_told_and_stops_no_other(published):
+    home = published / "home"
+    (published / "task.toml").write_text("name = 3", encoding="utf-8")
     [done] = refresh_due(home=home)
     assert (done.way, done.release) == ("nothing", None)
     assert "task.toml" in done.sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,20 +22,27 @@ from steelyard.tasks import load_task
 TARGET = {"city": "Oslo", "job": "pilot", "years": 4}
 
 
-@pytest.fixture
-def task(tmp_path: Path) -> Task:
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     rows = [{**row, "who": f"u{n % 3}"} for n, row in enumerate(rows_of("json", 60))]
-    path = write_task(tmp_path, "json", rows=rows)
+    path = write_task(tmp_path_factory.mktemp("people"), "json", rows=rows)
     text = path.read_text(encoding="utf-8").replace("[output]", 'user = "who"\n\n[output]')
     path.write_text(text.replace('target = "target"\n\nuser', 'target = "target"\nuser'), "utf-8")
     return load_task(path)
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, task: Task) -> Path:
+    home = tmp_path_factory.mktemp("published") / "home"
+    weigh(task, home=home, recipes=["nearest-shot"])
+    publish(task, home=home, name="people", recipe="nearest-shot")
+    return home
+
+
 @pytest.fixture
-def home(tmp_path: Path, task: Task) -> Path:
-    weigh(task, home=tmp_path / "home", recipes=["nearest-shot"])
-    publish(task, home=tmp_path / "home", name="people", recipe="nearest-shot")
-    return tmp_path / "home"
+def home(published: Path, tmp_path: Path) -> Path:
+    """A home folder of this test alone."""
+    return Path(shutil.copytree(published, tmp_path / "home"))
 
 
 @pytest.fixture

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from fake_tasks import write_task
+from fake_tasks import put_back, write_task
 from steelyard.lifecycle import open_home, publish, refresh, rollback, status, weigh
 from steelyard.lifecycle.publishing import promotions
 from steelyard.lifecycle.scheduling import Schedules, is_due
 from steelyard.tasks import load_task
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with a published task, and a copy of it."""
+    place = tmp_path_factory.mktemp("scheduled") / "task"
+    task = load_task(write_task(place, "label"))
+    weigh(task, home=place / "home", recipes=["nearest-shot", "few-shot"])
+    publish(task, home=place / "home", recipe="nearest-shot")
+    return place, Path(shutil.copytree(place, place.with_name("kept")))
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    task = load_task(write_task(tmp_path, "label"))
-    weigh(task, home=tmp_path / "home", recipes=["nearest-shot", "few-shot"])
-    publish(task, home=tmp_path / "home", recipe="nearest-shot")
-    return tmp_path
+def folder(published: tuple[Path, Path]) -> Path:
+    place, kept = published
+    return put_back(kept, place)
 
 
 def scheduled(folder: Path, rule: str) -> None:

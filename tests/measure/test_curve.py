@@ -103,13 +103,13 @@ def test_who_gains_and_is_beaten_by_one_whose_gain_may_be_chance_is_no_spot() ->
 def test_planted_curves_have_their_spot_and_flat_ones_none_more_often_than_chance_allows() -> None:
     spots = {"rising": Counter(), "flat": Counter()}  # type: ignore[var-annotated]
     planted = {"rising": (0.1, 0.45, 0.95, 0.95), "flat": (0.5, 0.5, 0.5, 0.5)}
-    for study in range(40):
+    for study in range(20):
         rng = random.Random(study)
         for name, chances in planted.items():
             amounts = [amount(v, drawn(rng, c)) for v, c in zip((0, 1, 2, 4), chances, strict=True)]
             spots[name][curve(*amounts)["sweet_spot"]] += 1
-    assert spots["rising"][2] >= 38
-    assert spots["flat"][None] >= 37
+    assert spots["rising"][2] >= 19
+    assert spots["flat"][None] >= 18
 
 
 @pytest.mark.parametrize("amounts", [(), (amount(1, share(3)),)])

@@ -419,7 +419,7 @@ def test_what_is_chosen_beats_majority_may_be_chosen_and_is_in_the_right_field(d
 
 # ---------------------------------------------------------------- what chance does
 
-SIMULATIONS = 200
+SIMULATIONS = 100
 SLACK = stats.binom.ppf(0.99, SIMULATIONS, 0.05) / SIMULATIONS
 
 

@@ -93,7 +93,7 @@ def test_a_single_seed_is_said_to_leave_out_chance_in_training() -> None:
 
 def test_the_interval_of_the_exponent_covers_what_was_planted() -> None:
     held = 0
-    for study in range(60):
+    for study in range(30):
         rng = np.random.default_rng(study)
         ease = rng.random(EXAMPLES)
         points = []
@@ -105,4 +105,4 @@ def test_the_interval_of_the_exponent_covers_what_was_planted() -> None:
         low, high = curve(points)["law"]["interval"]
         held += low <= 0.5 <= high
     # Over 100 studies 100, 100 and 91 where chance in training moves a score by 0, 0.01 and 0.03.
-    assert held >= 48
+    assert held >= 24

@@ -86,7 +86,7 @@ def test_log_probabilities_are_the_same_however_many_are_held_at_once(
         assert values == pytest.approx([float(expected[row, token]) for token in tokens])
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     labels=label_sets,
     offsets=st.lists(st.floats(-5, 40), min_size=10, max_size=10),

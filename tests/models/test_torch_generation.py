@@ -55,7 +55,7 @@ examples = st.lists(st.sampled_from(["card", "cash lost"]), max_size=3)
 crowds = st.lists(st.tuples(examples, words), min_size=1, max_size=7)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     crowd=crowds,
     system=words,

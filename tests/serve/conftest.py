@@ -50,6 +50,26 @@ def serve(home: Path) -> Iterator[Callable[..., Running]]:
         yield lambda **settings: stack.enter_context(running(home, Settings(**settings)))
 
 
+@pytest.fixture(scope="module")
+def shared(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server for the tests of a file that leave nothing behind which another would see."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    shutil.copytree(published / "home", home)
+    with running(home, Settings(bases=("slow=fake:3000",))) as found:
+        yield found
+
+
+@pytest.fixture
+def tidied(shared: Running) -> Iterator[Running]:
+    """The same server; what a test uploads to it is deleted after the test."""
+    yield shared
+    with shared.client() as client:
+        for store in list(client.vector_stores.list()):
+            client.vector_stores.delete(store.id)
+        for file in list(client.files.list()):
+            client.files.delete(file.id)
+
+
 @pytest.fixture
 def process(home: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Running]]]:
     """The command itself, as a process of its own."""

@@ -17,11 +17,11 @@ def test_a_share_of_the_requests_goes_to_the_challenger(
         lines = promotions(opened, "label", 0, "challenger", "refreshed", {"share": share})
         assert opened.releases.add(champion, lines).version == 3
     monkeypatch.setattr("steelyard.serve.catalogue.random.random", lambda: drawn)
-    client = serve().client()
     asked = [{"role": "user", "content": "invoice card refund"}]
-    reply = client.chat.completions.create(model="label", messages=asked)
+    with serve().client() as client:
+        reply = client.chat.completions.create(model="label", messages=asked)
+        by_name = client.chat.completions.create(model="label@2", messages=asked)
     assert reply.model_extra["steelyard"]["release"] == f"label@{expected}"
-    by_name = client.chat.completions.create(model="label@2", messages=asked)
     assert by_name.model_extra["steelyard"]["release"] == "label@2"
 
 
@@ -31,7 +31,7 @@ def test_a_challenger_without_a_share_is_asked_by_its_name_alone(home, serve, mo
         lines = promotions(opened, "label", 0, "challenger", "cheaper", {"score": 1.0})
         opened.releases.add(champion, lines)
     monkeypatch.setattr("steelyard.serve.catalogue.random.random", lambda: 0.0)
-    client = serve().client()
     asked = [{"role": "user", "content": "invoice card refund"}]
-    reply = client.chat.completions.create(model="label", messages=asked)
+    with serve().client() as client:
+        reply = client.chat.completions.create(model="label", messages=asked)
     assert reply.model_extra["steelyard"]["release"] == "label@2"

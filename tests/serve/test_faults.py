@@ -77,24 +77,21 @@ def error_of(found: tuple[int, bytes]) -> tuple[int, str]:
         (b'{"messages": []}', "missing_required_parameter"),
     ],
 )
-def test_a_body_that_is_none_is_refused_and_the_next_request_works(serve, body, code):
-    server = serve()
-    assert error_of(server.post(CHAT, body)) == (400, code)
-    assert works(server)
+def test_a_body_that_is_none_is_refused_and_the_next_request_works(shared, body, code):
+    assert error_of(shared.post(CHAT, body)) == (400, code)
+    assert works(shared)
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(serve):
-    server = serve()
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(shared):
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n"
-    assert b" 413 " in server.raw(head.encode(), timeout=2).split(b"\r\n")[0]
-    assert works(server)
+    assert b" 413 " in shared.raw(head.encode(), timeout=2).split(b"\r\n")[0]
+    assert works(shared)
 
 
-def test_a_body_that_grows_too_large_is_refused_on_its_way(serve):
-    server = serve()
+def test_a_body_that_grows_too_large_is_refused_on_its_way(shared):
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=5) as connection:
         connection.sendall(head.encode())
         try:
             for _ in range(10):
@@ -103,47 +100,43 @@ def test_a_body_that_grows_too_large_is_refused_on_its_way(serve):
             pass  # it stopped reading
         found = connection.recv(1000)
     assert b" 413 " in found.split(b"\r\n")[0]
-    assert works(server)
+    assert works(shared)
 
 
-def test_a_body_longer_than_it_says_is_no_second_request(serve):
-    server = serve()
+def test_a_body_longer_than_it_says_is_no_second_request(shared):
     body = ASK.encode() + b"x" * 10_000_000
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     lines = f"{head}Content-Length: {len(ASK)}\r\n\r\n".encode()
     try:
-        found = server.raw(lines + body, timeout=3)
+        found = shared.raw(lines + body, timeout=3)
     except OSError:
         found = b""  # closed while the rest was sent
     assert found.count(b" 200 ") <= 1
-    assert works(server)
+    assert works(shared)
 
 
-def test_a_body_that_does_not_come_is_given_up(serve, monkeypatch):
+def test_a_body_that_does_not_come_is_given_up(shared, monkeypatch):
     monkeypatch.setattr(gate, "READ_SECONDS", 0.2)
-    server = serve()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{"
-    assert b" 408 " in server.raw(head.encode(), timeout=3).split(b"\r\n")[0]
-    assert works(server)
+    assert b" 408 " in shared.raw(head.encode(), timeout=3).split(b"\r\n")[0]
+    assert works(shared)
 
 
-def test_headers_that_do_not_come_are_given_up(serve, monkeypatch):
+def test_headers_that_do_not_come_are_given_up(shared, monkeypatch):
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.2)
-    server = serve()
     began = time.monotonic()
-    assert server.raw(b"GET /health HT", timeout=5) == b""
-    assert server.raw(b"", timeout=5) == b""
+    assert shared.raw(b"GET /health HT", timeout=5) == b""
+    assert shared.raw(b"", timeout=5) == b""
     assert time.monotonic() - began < 4
-    assert works(server)
+    assert works(shared)
 
 
-def test_headers_that_are_too_large_are_refused(serve):
-    server = serve()
-    assert error_of(server.post(CHAT, b"{}", f"X-Long: {'x' * 40_000}"))[0] == 431
+def test_headers_that_are_too_large_are_refused(shared):
+    assert error_of(shared.post(CHAT, b"{}", f"X-Long: {'x' * 40_000}"))[0] == 431
     with suppress(OSError):  # closed while the rest was sent
-        found = server.raw(b"GET /health HTTP/1.1\r\nX-Long: " + b"x" * 200_000, timeout=3)
+        found = shared.raw(b"GET /health HTTP/1.1\r\nX-Long: " + b"x" * 200_000, timeout=3)
         assert b" 400 " in found.split(b"\r\n")[0]
-    assert works(server)
+    assert works(shared)
 
 
 @pytest.mark.parametrize(
@@ -151,13 +144,12 @@ def test_headers_that_are_too_large_are_refused(serve):
     ["/v1/../v1/models", "/v1/models/%2e%2e/x", "/v1/models/a%2fb", "/v1//models", "/v1/models/%00",
      "/nowhere", "/v1/models/..%5c", "/v1/chat/completions;x"],
 )  # fmt: skip
-def test_a_path_with_tricks_is_not_there(serve, path):
-    server = serve()
-    assert error_of(server.get(path))[0] == 404
+def test_a_path_with_tricks_is_not_there(shared, path):
+    assert error_of(shared.get(path))[0] == 404
 
 
-def test_the_wrong_method_is_said_to_be_so(serve):
-    assert error_of(serve().get(CHAT)) == (405, "not_allowed")
+def test_the_wrong_method_is_said_to_be_so(shared):
+    assert error_of(shared.get(CHAT)) == (405, "not_allowed")
 
 
 # ---------------------------------------------------------------- keys
@@ -179,13 +171,12 @@ def test_without_a_key_a_server_does_not_open_to_others(home, serve):
         serve(host="0.0.0.0")
 
 
-def test_without_keys_only_this_machine_may_ask(serve):
-    server = serve()
-    found = server.get("/v1/models", host="evil.example")
+def test_without_keys_only_this_machine_may_ask(shared):
+    found = shared.get("/v1/models", host="evil.example")
     assert error_of(found) == (403, "host_not_allowed")
     for page in ("https://evil.example", "null", "http://localhost.evil.example:80"):
-        assert error_of(server.get("/v1/models", f"Origin: {page}")) == (403, "host_not_allowed")
-    assert server.get("/v1/models", "Origin: http://localhost:3000")[0] == 200
+        assert error_of(shared.get("/v1/models", f"Origin: {page}")) == (403, "host_not_allowed")
+    assert shared.get("/v1/models", "Origin: http://localhost:3000")[0] == 200
 
 
 def test_with_keys_a_request_needs_one_that_is_right_and_not_revoked(home, serve, secret):
@@ -429,11 +420,11 @@ def _long(listen: Any) -> Any:
     return Answer("x", "x" * 12_000_000)
 
 
-def test_many_streams_at_once_are_all_answered(serve):
-    server, texts, lock = serve(), [], threading.Lock()
+def test_many_streams_at_once_are_all_answered(shared):
+    texts, lock = [], threading.Lock()
 
     def ask(number: int) -> None:
-        text = streamed(server, f"Oslo baker n{number}")
+        text = streamed(shared, f"Oslo baker n{number}")
         with lock:
             texts.append(text)
 

@@ -44,32 +44,29 @@ def test_feedback_is_kept_with_who_asked_and_is_new_once(serve):
         ({"score": 1, "mood": "bad"}, 400, "unknown_parameter"),
     ],
 )
-def test_feedback_that_says_nothing_of_use_is_refused(serve, body, status, code):
-    server = serve()
-    found, said = give(server, **{"response_id": asked(server).id, **body})
+def test_feedback_that_says_nothing_of_use_is_refused(shared, body, status, code):
+    found, said = give(shared, **{"response_id": asked(shared).id, **body})
     assert (found, said["error"]["code"]) == (status, code)
-    assert server.service.recorder.traffic.feedback() == []
+    assert shared.service.recorder.traffic.feedback() == []
 
 
-def test_a_base_model_has_no_task_to_correct(serve):
-    server = serve()
-    status, said = give(server, response_id=asked(server, "fake").id, correction="x")
+def test_a_base_model_has_no_task_to_correct(shared):
+    status, said = give(shared, response_id=asked(shared, "fake").id, correction="x")
     assert (status, said["error"]["code"]) == (400, "no_task")
 
 
-def test_feedback_that_cannot_be_written_is_not_acknowledged(serve, monkeypatch):
-    server = serve()
-    id = asked(server).id
+def test_feedback_that_cannot_be_written_is_not_acknowledged(shared, monkeypatch):
+    id = asked(shared).id
 
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr("steelyard.lifecycle.recording.add_feedback", full)
-    status, said = give(server, response_id=id, score=1)
+    status, said = give(shared, response_id=id, score=1)
     assert (status, said["error"]["code"]) == (507, "not_kept")
 
 
-def test_the_user_of_a_request_is_who_the_system_is_told_asks(serve, monkeypatch):
+def test_the_user_of_a_request_is_who_the_system_is_told_asks(shared, monkeypatch):
     seen: list[Any] = []
 
     def answer_all(self: Served, queries: Any, listen: Any) -> list[Answer]:
@@ -77,21 +74,20 @@ def test_the_user_of_a_request_is_who_the_system_is_told_asks(serve, monkeypatch
         return [Answer("x", "x", usage=Usage(9, 4, 1))] * len(queries)
 
     monkeypatch.setattr(Served, "answer_all", answer_all)
-    found = asked(serve(), "text", user="ann")
+    found = asked(shared, "text", user="ann")
     assert [(query.input, query.user) for query in seen] == [("Oslo baker", "ann")]
     assert found.usage.prompt_tokens_details.cached_tokens == 4
 
 
-def test_citations_are_annotations_of_the_message(serve, monkeypatch):
+def test_citations_are_annotations_of_the_message(shared, monkeypatch):
     sources = (Source("mill.md:0-9", "mill.md", "Ott built"), Source("b.md:0-4", "b.md", "In 1888"))
     answer = Answer("x", "Ott built it [2]. Not so [7].", sources=sources)
     monkeypatch.setattr(Served, "answer_all", lambda self, queries, _: [answer] * len(queries))
-    server = serve()
-    [note] = asked(server, "text").choices[0].message.annotations
+    [note] = asked(shared, "text").choices[0].message.annotations
     cited = note.url_citation
     assert (cited.title, cited.url) == ("b.md", "steelyard:b.md:0-4")
     assert answer.text[cited.start_index : cited.end_index] == "[2]"
-    with server.client() as client:
+    with shared.client() as client:
         [same] = client.responses.create(model="text", input="x").output[0].content[0].annotations
         chunks = list(
             client.chat.completions.create(

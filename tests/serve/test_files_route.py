@@ -28,8 +28,14 @@ JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 
 
 @pytest.fixture
-def server(serve: Serve) -> Running:
-    return serve()
+def server(tidied: Running) -> Running:
+    return tidied
+
+
+@pytest.fixture
+def place(shared: Running) -> Path:
+    """The home folder of the server."""
+    return shared.service.home.path
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def left(home: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def test_a_file_is_kept_listed_read_back_and_deleted(client, home):
+def test_a_file_is_kept_listed_read_back_and_deleted(client, place):
     made = client.files.create(file=("rows.jsonl", JSONL), purpose="fine-tune")
     assert (made.object, made.bytes, made.filename) == ("file", len(JSONL), "rows.jsonl")
     assert (made.purpose, made.status) == ("fine-tune", "processed")
@@ -55,10 +61,10 @@ def test_a_file_is_kept_listed_read_back_and_deleted(client, home):
     assert [file.id for file in client.files.list()] == [other.id, made.id]
     assert [file.id for file in client.files.list(purpose="fine-tune")] == [made.id]
     assert [file.id for file in client.files.list(order="asc")] == [made.id, other.id]
-    assert left(home) == sorted([f"{made.id}.jsonl", f"{other.id}.md"])
+    assert left(place) == sorted([f"{made.id}.jsonl", f"{other.id}.md"])
     gone = client.files.delete(made.id)
     assert (gone.id, gone.deleted) == (made.id, True)
-    assert left(home) == [f"{other.id}.md"]
+    assert left(place) == [f"{other.id}.md"]
     with pytest.raises(openai.NotFoundError, match=f"No such File object: {made.id}"):
         client.files.retrieve(made.id)
 
@@ -77,7 +83,7 @@ def test_lists_come_in_pages(client):
     assert caught.value.param == "limit"
 
 
-def test_lines_that_cannot_be_learned_are_refused_by_their_numbers(client, home):
+def test_lines_that_cannot_be_learned_are_refused_by_their_numbers(client, place):
     bad = JSONL + b'{"messages": []}\n' + b"{\n"
     with pytest.raises(openai.BadRequestError) as caught:
         client.files.create(file=("rows.jsonl", bad), purpose="fine-tune")
@@ -85,7 +91,7 @@ def test_lines_that_cannot_be_learned_are_refused_by_their_numbers(client, home)
     assert "2 of 14 lines" in caught.value.message
     assert "line 13: messages: the last one" in caught.value.message
     assert "line 14: it is no JSON" in caught.value.message
-    assert left(home) == []
+    assert left(place) == []
     kept = client.files.create(file=("rows.jsonl", bad), purpose="user_data")
     assert kept.bytes == len(bad)
 
@@ -99,14 +105,14 @@ def test_lines_that_cannot_be_learned_are_refused_by_their_numbers(client, home)
         ("a.txt", b"x", "", "invalid_value"),
     ],
 )
-def test_what_nothing_here_has_a_use_for_is_refused(client, home, name, content, purpose, code):
+def test_what_nothing_here_has_a_use_for_is_refused(client, place, name, content, purpose, code):
     with pytest.raises(openai.BadRequestError) as caught:
         client.files.create(file=(name, content), purpose=purpose)
     assert caught.value.code == code
-    assert left(home) == []
+    assert left(place) == []
 
 
-def test_an_expiry_is_refused_by_name(client, home):
+def test_an_expiry_is_refused_by_name(client, place):
     with pytest.raises(openai.BadRequestError) as caught:
         client.files.create(
             file=b"x",
@@ -114,19 +120,19 @@ def test_an_expiry_is_refused_by_name(client, home):
             expires_after={"anchor": "created_at", "seconds": 3600},
         )
     assert caught.value.code == "unknown_parameter"
-    assert left(home) == []
+    assert left(place) == []
 
 
 @pytest.mark.parametrize(
     "name",
     ["../../evil.txt", "..\\evil.txt", "/etc/passwd", "a/b/c.txt", "x" * 400, ".", "\x00.md"],
 )
-def test_a_name_is_no_path(client, home, name):
+def test_a_name_is_no_path(client, place, name):
     made = client.files.create(file=(name, b"x"), purpose="assistants")
     assert not set("/\\") & set(made.filename)
     assert len(made.filename) <= 255
-    assert len(left(home)) == 1
-    assert left(home)[0].startswith(made.id)
+    assert len(left(place)) == 1
+    assert left(place)[0].startswith(made.id)
     assert client.files.content(made.id).read() == b"x"
 
 
@@ -161,12 +167,12 @@ def head_of(size: int) -> bytes:
 START = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 
 
-def test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent(server, home):
+def test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent(server, place):
     assert b" 413 " in server.raw(head_of(600_000_000), timeout=2).split(b"\r\n")[0]
-    assert left(home) == []
+    assert left(place) == []
 
 
-def test_a_file_that_grows_too_large_is_refused_and_removed(server, client, home, monkeypatch):
+def test_a_file_that_grows_too_large_is_refused_and_removed(server, client, place, monkeypatch):
     monkeypatch.setattr(uploading, "MAX_UPLOAD_BYTES", 100_000)
     body = START + b"x" * 300_000
     head = head_of(len(body)).replace(
@@ -176,7 +182,7 @@ def test_a_file_that_grows_too_large_is_refused_and_removed(server, client, home
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
         connection.sendall(head + chunk)
         assert b" 413 " in connection.recv(1000).split(b"\r\n")[0]
-    assert left(home) == []
+    assert left(place) == []
     assert client.files.create(file=b"x", purpose="assistants").bytes == 1
 
 
@@ -187,20 +193,20 @@ def test_a_file_larger_than_a_body_may_be_goes_through(client):
     assert client.files.content(made.id).read() == content
 
 
-def test_a_file_that_does_not_come_is_given_up(server, home, monkeypatch):
+def test_a_file_that_does_not_come_is_given_up(server, place, monkeypatch):
     monkeypatch.setattr(uploading, "READ_SECONDS", 0.2)
     assert b" 408 " in server.raw(head_of(1000) + START, timeout=5).split(b"\r\n")[0]
-    assert left(home) == []
+    assert left(place) == []
 
 
-def test_a_client_that_leaves_in_the_middle_leaves_nothing(server, client, home):
+def test_a_client_that_leaves_in_the_middle_leaves_nothing(server, client, place):
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
         connection.sendall(head_of(1_000_000) + START + b"x" * 100_000)
         deadline = time.monotonic() + 5
-        while not left(home):
+        while not left(place):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-    while left(home):
+    while left(place):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert client.files.list().data == []
@@ -214,14 +220,14 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(server, client, home)
         (b"--B--", "missing_required_parameter"),
     ],
 )
-def test_a_body_that_is_no_form_is_refused(server, home, body, code):
+def test_a_body_that_is_no_form_is_refused(server, place, body, code):
     found = server.raw(head_of(len(body)) + body, timeout=2)
     assert found.startswith(b"HTTP/1.1 400")
     assert json.loads(found.partition(b"\r\n\r\n")[2])["error"]["code"] == code
-    assert left(home) == []
+    assert left(place) == []
 
 
-def test_a_full_disk_is_said_and_the_next_request_works(server, client, home, monkeypatch):
+def test_a_full_disk_is_said_and_the_next_request_works(server, client, place, monkeypatch):
     class Full(Form):
         """A form whose file has no room."""
 
@@ -236,7 +242,7 @@ def test_a_full_disk_is_said_and_the_next_request_works(server, client, home, mo
         with pytest.raises(openai.InternalServerError, match="no room for the file") as caught:
             client.files.create(file=b"x", purpose="assistants")
     assert caught.value.status_code == 507
-    assert left(home) == []
+    assert left(place) == []
     assert client.files.create(file=b"x", purpose="assistants").bytes == 1
 
 

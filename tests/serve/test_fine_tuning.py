@@ -16,6 +16,7 @@ import openai
 import pytest
 from sqlalchemy.exc import OperationalError
 
+import fake_child
 from servers import Running, running
 from steelyard.errors import DoesNotFitError
 from steelyard.lifecycle import background, tuning
@@ -99,6 +100,13 @@ def said(client: openai.OpenAI, model: str, text: str) -> str:
 @pytest.fixture
 def client(serve: Serve) -> Iterator[openai.OpenAI]:
     with serve(bases=("slow=fake:3000",)).client() as made:
+        yield made
+
+
+@pytest.fixture
+def asking(shared: Running) -> Iterator[openai.OpenAI]:
+    """A client of a server that no test has a job of."""
+    with shared.client() as made:
         yield made
 
 
@@ -332,40 +340,40 @@ def test_a_failure_that_is_no_error_of_ours_is_told_by_its_kind_alone(client, mo
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(client, more, code, param):
+def test_what_cannot_be_done_is_refused_by_name(asking, more, code, param):
     with pytest.raises(openai.BadRequestError) as caught:
-        created(client, **more)
+        created(asking, **more)
     assert caught.value.code == code
     if param is not None:
         assert caught.value.param == param
-    assert client.fine_tuning.jobs.list().data == []
+    assert asking.fine_tuning.jobs.list().data == []
 
 
-def test_a_model_that_cannot_be_tuned_is_answered_with_those_that_can(client):
+def test_a_model_that_cannot_be_tuned_is_answered_with_those_that_can(asking):
     with pytest.raises(openai.BadRequestError, match="Base models here: slow, fake") as caught:
-        created(client, "gpt-3.5-turbo")
+        created(asking, "gpt-3.5-turbo")
     assert "it is not served here" in caught.value.message
 
 
-def test_a_file_of_another_purpose_or_form_is_refused(client):
-    chat = client.files.create(file=chats(PAIRS), purpose="assistants").id
+def test_a_file_of_another_purpose_or_form_is_refused(asking):
+    chat = asking.files.create(file=chats(PAIRS), purpose="assistants").id
     with pytest.raises(openai.BadRequestError) as caught:
-        created(client, training_file=chat)
+        created(asking, training_file=chat)
     assert caught.value.code == "invalid_file_purpose"
-    pairs = file_of(client, preferences([("a", "b", "c")]))
+    pairs = file_of(asking, preferences([("a", "b", "c")]))
     with pytest.raises(openai.BadRequestError, match="supervised learns from chats") as caught:
-        created(client, validation_file=pairs)
+        created(asking, validation_file=pairs)
     assert (caught.value.code, caught.value.param) == ("invalid_validation_file", "validation_file")
 
 
-def test_two_equal_sides_are_no_preference(client):
+def test_two_equal_sides_are_no_preference(asking):
     with pytest.raises(openai.BadRequestError, match=r"line 2: .* are the same"):
-        file_of(client, preferences([("a", "b", "c"), ("a", "b", "b")]))
+        file_of(asking, preferences([("a", "b", "c"), ("a", "b", "b")]))
 
 
 @pytest.mark.parametrize("rest", ["", "/events", "/checkpoints", "/cancel"])
-def test_a_job_that_is_not_there_is_said_to_be_none(serve, rest):
-    ask = serve().post if rest == "/cancel" else serve().get
+def test_a_job_that_is_not_there_is_said_to_be_none(shared, rest):
+    ask = shared.post if rest == "/cancel" else shared.get
     status, body = ask(
         f"/v1/fine_tuning/jobs/ftjob-x{rest}", *([b""] if ask.__name__ == "post" else [])
     )
@@ -382,8 +390,15 @@ def base(tiny_folder: Path) -> str:
     return f"tiny={tiny_folder}"
 
 
-def test_a_model_learns_what_it_was_shown_and_its_base_does_not(serve, base):
-    with serve(bases=(base,)).client() as client:
+@pytest.fixture
+def base_learning_here(tiny_folder: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The base; what it learns is learned in this process. The slow tests have a child for it."""
+    fake_child.patched(monkeypatch, source=str(tiny_folder))
+    return base
+
+
+def test_a_model_learns_what_it_was_shown_and_its_base_does_not(serve, base_learning_here):
+    with serve(bases=(base_learning_here,)).client() as client:
         before = [said(client, "tiny", question) for question, _ in PAIRS]
         job = created(
             client,
@@ -425,8 +440,8 @@ def test_preferences_are_learned_and_watched_by_others(serve, base):
         assert said(client, done.fine_tuned_model, "card") is not None
 
 
-def test_a_job_of_which_no_row_fits_the_model_fails(serve, base):
-    with serve(bases=(base,)).client() as client:
+def test_a_job_of_which_no_row_fits_the_model_fails(serve, base_learning_here):
+    with serve(bases=(base_learning_here,)).client() as client:
         file = file_of(client, chats([("card " * 400, "lost")]))
         job = ended(client, created(client, "tiny", training_file=file).id)
     assert (job.status, job.error.code) == ("failed", "training_failed")

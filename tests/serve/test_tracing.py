@@ -32,8 +32,8 @@ TRACE, ABOVE = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.fixture
-def spans(serve: Any) -> Any:
-    """Starts a server whose spans are kept; the server, and a function that gives them."""
+def spans(shared: Running, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Has a server's spans kept; the server, and a function that gives them."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -41,9 +41,8 @@ def spans(serve: Any) -> Any:
     def start(*, texts: bool = False) -> tuple[Running, Any]:
         exporter, provider = InMemorySpanExporter(), TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(exporter))
-        server = serve()
-        server.service.tracing = Tracing(provider, texts=texts)
-        return server, exporter.get_finished_spans
+        monkeypatch.setattr(shared.service, "tracing", Tracing(provider, texts=texts))
+        return shared, exporter.get_finished_spans
 
     return start
 

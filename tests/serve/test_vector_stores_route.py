@@ -28,8 +28,8 @@ HOURS = b"The branch in Oslo opens at nine and closes at five."
 
 
 @pytest.fixture
-def client(serve: Serve) -> Iterator[openai.OpenAI]:
-    with serve().client() as made:
+def client(tidied: Running) -> Iterator[openai.OpenAI]:
+    with tidied.client() as made:
         yield made
 
 
@@ -44,7 +44,7 @@ def texts(found: Any) -> list[str]:
     return [hit.content[0].text for hit in found]
 
 
-def test_files_are_taken_up_searched_and_taken_out(client, home):
+def test_files_are_taken_up_searched_and_taken_out(client, tidied):
     store = client.vector_stores.create(name="help", metadata={"team": "a"})
     assert (store.status, store.file_counts.total, store.name) == ("completed", 0, "help")
     fees = taken_up(client, store.id, "fees.md", FEES, attributes={"year": 2025})
@@ -74,7 +74,7 @@ def test_files_are_taken_up_searched_and_taken_out(client, home):
     assert "five pounds" not in "".join(texts(client.vector_stores.search(store.id, query="card")))
     assert client.files.retrieve(fees.id).filename == "fees.md"
     assert client.vector_stores.delete(store.id).deleted
-    assert not list((home / "knowledge").glob(f"{store.id}*"))
+    assert not list((tidied.service.home.path / "knowledge").glob(f"{store.id}*"))
     with pytest.raises(openai.NotFoundError, match=f"Vector store with id '{store.id}' not found"):
         client.vector_stores.search(store.id, query="card")
 
@@ -113,37 +113,34 @@ def test_a_file_that_is_cancelled_while_it_is_taken_up_is_not_found(client, monk
 
 
 def test_a_file_that_was_taken_out_by_half_leaves_no_text_and_can_be_taken_out_again(
-    serve, home, monkeypatch
+    client, monkeypatch
 ):
     from steelyard.store.vector_stores import VectorStores
 
     def killed(*_: Any) -> bool:
         raise RuntimeError
 
-    with serve().client() as client:
-        store = client.vector_stores.create()
-        file = taken_up(client, store.id, "fees.md", FEES)
-        with monkeypatch.context() as patch:
-            patch.setattr(VectorStores, "take_out", killed)
-            with pytest.raises(openai.InternalServerError):
-                client.with_options(max_retries=0).files.delete(file.id)
-        assert client.vector_stores.search(store.id, query="lost card").data == []
-        client.files.delete(file.id)
-        assert client.vector_stores.files.list(store.id).data == []
+    store = client.vector_stores.create()
+    file = taken_up(client, store.id, "fees.md", FEES)
+    with monkeypatch.context() as patch:
+        patch.setattr(VectorStores, "take_out", killed)
+        with pytest.raises(openai.InternalServerError):
+            client.with_options(max_retries=0).files.delete(file.id)
+    assert client.vector_stores.search(store.id, query="lost card").data == []
+    client.files.delete(file.id)
+    assert client.vector_stores.files.list(store.id).data == []
 
 
-def test_attributes_that_are_no_numbers_are_refused(serve):
-    server = serve()
-    with server.client() as client:
-        store = client.vector_stores.create()
-        file = client.files.create(file=("a.txt", HOURS), purpose="assistants")
-        with pytest.raises(openai.BadRequestError, match="attributes"):
-            client.post(
-                f"/vector_stores/{store.id}/files",
-                cast_to=object,
-                content=f'{{"file_id": "{file.id}", "attributes": {{"a": NaN}}}}'.encode(),
-                options={"headers": {"Content-Type": "application/json"}},
-            )
+def test_attributes_that_are_no_numbers_are_refused(client):
+    store = client.vector_stores.create()
+    file = client.files.create(file=("a.txt", HOURS), purpose="assistants")
+    with pytest.raises(openai.BadRequestError, match="attributes"):
+        client.post(
+            f"/vector_stores/{store.id}/files",
+            cast_to=object,
+            content=f'{{"file_id": "{file.id}", "attributes": {{"a": NaN}}}}'.encode(),
+            options={"headers": {"Content-Type": "application/json"}},
+        )
 
 
 def test_a_store_is_made_with_its_files_listed_and_renamed(client):
@@ -288,8 +285,8 @@ def test_what_is_not_served_of_stores_is_refused_by_name(client):
         client.vector_stores.file_batches.retrieve("vsfb_x", vector_store_id=store.id)
 
 
-def test_the_description_of_the_api_has_every_route_with_its_form_and_its_query(serve):
-    status, body = serve().get("/openapi.json")
+def test_the_description_of_the_api_has_every_route_with_its_form_and_its_query(shared):
+    status, body = shared.get("/openapi.json")
     paths = json.loads(body)["paths"]
     assert status == 200
     for path, methods in {
