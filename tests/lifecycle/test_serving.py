@@ -294,30 +294,38 @@ def test_a_second_release_starts_the_child_anew_with_both_adapters(server, llama
     assert [one["scale"] for one in llama.server.asked[-1][2]["lora"]] == [0.0, 1.0]
 
 
+@pytest.fixture
+def patient(task: Task, home: Path, llama: StandIn) -> Iterator[Running]:
+    """The same server, whose answers may take longer."""
+    publish(task, home=home, name="fast", recipe="lora", serving=LLAMA)
+    with running(home, Settings(names=("fast",))) as found:
+        yield found
+
+
 def test_a_promotion_with_another_adapter_lets_a_running_stream_come_to_its_end(
-    server, llama, task, home
+    patient, llama, task, home
 ):
     answer, begun, free = llama.answer, threading.Event(), threading.Event()
     was_running: list[bool] = []
 
     def rest(handler: Any) -> None:
         begun.set()
-        free.wait(10)
+        free.wait(60)
         was_running.append(llama.children[0].is_running)
         handler.wfile.write(event(" b", 2) + b"\n\n" + END + b"\n\n")
 
     llama.answer = lambda _: streaming(event("a", 1), then=rest)
     found: list[str] = []
-    stream = threading.Thread(target=lambda: found.append(heard(server, "hello")))
+    stream = threading.Thread(target=lambda: found.append(heard(patient, "hello")))
     stream.start()
-    assert begun.wait(5)
+    assert begun.wait(20)
     llama.answer = answer
     add_second(home, Promotion("fast", "champion", 0, "ann", "better"))
-    until(lambda: server.service.engine.num_waiting == 1)  # it waits for its turn
+    until(lambda: patient.service.engine.num_waiting == 1)  # it waits for its turn
     free.set()
-    stream.join(5)
+    stream.join(20)
     assert (found, was_running) == (["a b"], [True])
-    until(lambda: chat(server, task.dev[0].input, "fast").model == "fast@2")
+    until(lambda: chat(patient, task.dev[0].input, "fast").model == "fast@2")
     assert [child.is_running for child in llama.children] == [False, True]
 
 
