@@ -53,8 +53,8 @@ def start() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
 
     yield run
     for process in started:
-        process.kill()
-        process.communicate()
+        with process:  # closes its pipe and waits for it
+            process.kill()
 
 
 def heed_ctrl_c() -> None:
