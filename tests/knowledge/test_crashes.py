@@ -19,7 +19,7 @@ from steelyard.knowledge import ingest
 from steelyard.knowledge.base import Base
 from steelyard.knowledge.ingest import update
 
-KILLS = 12
+KILLS = 20
 PROCESSES = 8
 
 
