@@ -64,7 +64,7 @@ def test_truncating_answers_what_was_too_long_also_after_a_run_that_did_not(tmp_
 
 def test_a_recipe_that_fails_too_often_is_failed_with_its_reason_and_the_others_go_on(tmp_path):
     task = task_of_long(tmp_path, dev=3, test=0)
-    verdict = weigh(task, home=tmp_path / "home", recipes=["few-shot"])
+    verdict = weigh(task, home=tmp_path / "home", recipes=["few-shot"], exhaustive=True)
     reports = {report.name: report for report in verdict.recipes}
     assert (reports["few-shot"].status, reports["few-shot"].dev) == ("failed", None)
     assert str(reports["few-shot"].why).startswith("3 of 40 examples failed, the first with: the")

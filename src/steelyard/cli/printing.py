@@ -47,8 +47,8 @@ def print_verdict(
     if prior := verdict.get("prior"):
         console.print(Padding(Text(prior["sentence"]), (1, 0, 0, 0)))
     if turning := verdict.get("turning_points"):
-        told = "\n".join(f"  {found['sentence']}" for found in turning)
-        console.print(Padding(Text(f"What would change the answer\n{told}"), (1, 0, 0, 0)))
+        points = "\n".join(f"  {found['sentence']}" for found in turning)
+        console.print(Padding(Text(f"What would change the answer\n{points}"), (1, 0, 0, 0)))
     for curve in (*verdict.get("label_curves", ()), *verdict.get("curves", ())):
         console.print(Padding(Text(curve["sentence"]), (1, 0, 0, 0)))
     if diagnostics := verdict.get("diagnostics", ()):

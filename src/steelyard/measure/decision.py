@@ -244,16 +244,20 @@ def _least(candidates: Sequence[Candidate]) -> Candidate:
 
 def _cheap(candidates: Sequence[Candidate]) -> list[Candidate]:
     floor = min(candidates, key=lambda c: c.usd_per_1k)
-    return [c for c in candidates if _is_as_cheap(c, floor)]
+    limit = floor.usd_per_1k * SAME_COST
+    return [c for c in candidates if c.usd_per_1k <= limit or _is_lighter(c, floor)]
 
 
 def _is_cheaper(one: Candidate, other: Candidate) -> bool:
-    return not _is_as_cheap(other, one)
+    return one.usd_per_1k * SAME_COST < other.usd_per_1k and not _is_lighter(other, one)
 
 
 def _is_as_cheap(one: Candidate, other: Candidate) -> bool:
-    if one.usd_per_1k <= other.usd_per_1k * SAME_COST:
-        return True
+    return one.usd_per_1k < other.usd_per_1k * SAME_COST or _is_lighter(one, other)
+
+
+def _is_lighter(one: Candidate, other: Candidate) -> bool:
+    """Whether it needs less, and its answers are about as much work for the same model."""
     if one.work is None or other.work is None or one.recipe.model != other.recipe.model:
         return False
     return one.work <= other.work * SAME_COST and _needs(one) < _needs(other)
