@@ -29,7 +29,7 @@ from steelyard.models.chat_reply import MALFORMED, REFUSED
 FAILED_SHARE = 0.05  # more failed examples than this and a recipe has no score. Source: ours
 MEASURED: tuple[Status, ...] = ("finished", "eliminated")  # those that have scores
 NUM_DISAGREEMENTS = 12
-READ_SHARE = 1 / 3  # of the time of a written token, in batches. Source: docs/performance.md
+READ_SHARE = 1 / 3  # of the time of a written token in a batch; a guess. Source: ours
 RECIPES_SIDE_BY_SIDE = 5
 
 
