@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer
 
+from steelyard import __version__
 from steelyard.cli.main import app
 
 GROUP: Any = typer.main.get_command(app)
@@ -69,3 +70,7 @@ def test_nothing_typed_shows_the_help(steelyard):
     ran = steelyard()
     assert "Usage:" in ran.out + ran.err
     assert "weigh" in ran.out + ran.err
+
+
+def test_the_version_is_said(steelyard):
+    assert steelyard("--version").out == f"steelyard {__version__}\n"

@@ -229,6 +229,7 @@ def test_a_home_without_knowledge_says_how_to_begin(folder, steelyard):
     ran = steelyard("knowledge", "search", "x")
     assert ran.code == 2
     assert "There is none yet. Add documents with: steelyard knowledge add PATH" in ran.err
+    assert steelyard("knowledge", "add", "nowhere").code == 2
     assert not (folder / ".steelyard").exists()
 
 

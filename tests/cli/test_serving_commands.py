@@ -138,6 +138,6 @@ def test_refresh_and_status_say_what_there_is(weighed, steelyard):
     assert (one["release"], one["num_requests"]) == ("small@1", 0)
     assert one["last_refresh"]["status"] == "done"
     assert {sign["name"] for sign in one["signs"]} >= {"inputs", "words", "errors", "scores"}
-    assert "inputs: too little seen" in steelyard("status").out
+    assert "too little seen: inputs, " in steelyard("status").out
     for wrong in ([], ["task.toml", "--due"]):
         assert steelyard("refresh", *wrong).code == 2

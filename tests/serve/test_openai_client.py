@@ -61,6 +61,7 @@ def test_a_version_without_an_alias_is_opened_when_it_is_asked(client):
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("label@7")
     assert caught.value.code == "model_not_found"
+    assert "Served: " in caught.value.message
 
 
 # ---------------------------------------------------------------- chats with releases

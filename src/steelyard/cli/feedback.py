@@ -66,7 +66,8 @@ def accept(
     with open_home(home, create=False, lock=None) as opened:
         chosen = ids or reviewing.agreed(reviewing.waiting(opened), agreed or 2)
         number = reviewing.accept(opened, chosen)
-    open_console(json).print(Text(f"{number} accepted."))
+    told = "The next system built shows them; weigh that with: steelyard refresh TASK"
+    open_console(json).print(Text(f"{number} accepted. {told}"))
     write_json(json, {"accepted": chosen})
 
 

@@ -21,7 +21,7 @@ from steelyard.core import Passage
 from steelyard.errors import InputError
 from steelyard.knowledge.base import Counts, Listed
 from steelyard.knowledge.index import Scope
-from steelyard.knowledge.ingest import Added, Listener, Progress
+from steelyard.knowledge.ingest import Added, Listener, Progress, check_there
 from steelyard.knowledge.reading.source import iso_date
 from steelyard.lifecycle.knowledge import (
     DEFAULT_COLLECTION,
@@ -55,6 +55,7 @@ def add(
 ) -> None:
     """Add documents, or bring those that were added up to date."""
     check_writable(json)
+    check_there(paths)  # or a wrong path would leave an empty collection
     with open_knowledge(home, collection) as base, _watch() as listen:
         added = add_documents(base, paths, embedder, listen=listen)
         counts = base.counts()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import errno
 import sqlite3
 import sys
+from typing import Annotated
 
 import typer
 from sqlalchemy.exc import OperationalError
 
+from steelyard import __version__
 from steelyard.cli import (
     advise,
     ask,
@@ -40,12 +42,29 @@ SQLITE_FULL = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPE
 
 app = typer.Typer(
     name="steelyard",
-    help="Weigh prompting against fine-tuning on your own data, and see which to use.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"steelyard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say it and exit."),
+    ] = False,
+) -> None:
+    """Weigh prompting against fine-tuning on your own data, and see which to use."""
+
+
 app.command("check")(check.command)
 app.command("advise")(advise.command)
 app.command("weigh")(weigh.command)

@@ -76,6 +76,11 @@ def print_files(console: Console, files: Files) -> None:
         console.print(f"{name:<7} {path}", style="dim", soft_wrap=True, highlight=False)
 
 
+def print_next(console: Console, command: str) -> None:
+    """Say what one would run next."""
+    console.print(f"{'Next':<7} {command}", style="dim", soft_wrap=True, highlight=False)
+
+
 def league_table(verdict: Mapping[str, Json]) -> Table:
     """Every recipe, best dev score first; those without one at the end, then the diagnostics."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -29,15 +29,15 @@ def _print(console: Console, one: Standing) -> None:
     head = f"{one.name}: {one.release.id}, {one.release.recipe}, since {one.release.created_at}"
     console.print(Text(head, style="bold"), soft_wrap=True)
     console.print(Text(f"  looked at {one.num_requests} requests"))
-    for sign in one.signs:
-        if sign.p_value is None:
-            console.print(Text(f"  {sign.name}: too little seen", style="dim"))
-            continue
+    unsure = [sign.name for sign in one.signs if sign.p_value is None]
+    for sign in (sign for sign in one.signs if sign.p_value is not None):
         seen = "" if sign.seen is None else f"{sign.seen:.3f}"
         beside = "" if sign.expected is None else f", expected {sign.expected:.3f}"
         said = f"  {sign.name}: {seen}{beside}, p = {sign.p_value:.2g}"
         told = f"{said}: drift" if sign.alarm else said
         console.print(Text(told, style="yellow" if sign.alarm else ""), soft_wrap=True)
+    if unsure:
+        console.print(Text(f"  too little seen: {', '.join(unsure)}", style="dim"), soft_wrap=True)
     if (schedule := one.to_json()["schedule"]) is not None:
         every, due_at = schedule["every_hours"], schedule["due_at"]
         rules = [] if every is None else [f"every {every:g} hours"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +20,7 @@ from steelyard.cli.options import (
     open_task,
     write_json,
 )
-from steelyard.cli.printing import open_console, print_files, print_verdict
+from steelyard.cli.printing import open_console, print_files, print_next, print_verdict
 from steelyard.lifecycle import open_home, weigh, write_report
 
 
@@ -72,4 +74,14 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
     text_goes_to = open_console(json)
     print_verdict(text_goes_to, verdict, told=task.notes if is_data_file(path) else ())
     print_files(text_goes_to, files)
+    if verdict["chosen"] is not None:
+        print_next(text_goes_to, _publishing(path, target, home))
     write_json(json, verdict)
+
+
+def _publishing(path: Path, target: str | None, home: Path) -> str:
+    """The command that publishes what was chosen."""
+    words = ["steelyard", "publish", str(path)]
+    words += [] if target is None else ["--target", target]
+    words += [] if home == HOME else ["--home", str(home)]
+    return shlex.join(words)

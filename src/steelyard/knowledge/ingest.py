@@ -100,12 +100,7 @@ def update(
     Raises:
         InputError: a path is not there; nothing was done.
     """
-    for path in paths:
-        if not path.exists():
-            raise InputError(
-                f"{path}: there is no such file or folder; correct the path, or take what it held "
-                f"out of the collection with: steelyard knowledge remove {path}"
-            )
+    check_there(paths)
     with base.alone("adding", lambda: listen(Progress("waiting", 0))):
         ingest = _Ingest(base, listen)
         try:
@@ -117,6 +112,20 @@ def update(
             embedder, lambda done, total: listen(Progress("embedding", done, total))
         )
     return ingest.added
+
+
+def check_there(paths: Iterable[Path]) -> None:
+    """Say early that there is nothing to add.
+
+    Raises:
+        InputError: a path is not there.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(
+                f"{path}: there is no such file or folder; correct the path, or take what it held "
+                f"out of the collection with: steelyard knowledge remove {path}"
+            )
 
 
 class _Ingest:

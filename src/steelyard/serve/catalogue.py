@@ -24,6 +24,7 @@ from steelyard.models import Backend, Embedder, embedder_of, is_fake, open_backe
 from steelyard.store.tuning import TuningJob
 
 MOST_OPEN = 64  # releases in memory beside those with an alias, for want of a better bound
+MOST_NAMED = 10  # models, where a request asked for another
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +186,11 @@ class Catalogue:
                     )
                     await asyncio.wrap_future(self.engine.submit(work))
                     return self._open[name]
+        served = list(dict.fromkeys(known for known, _, _ in self.listed()))
+        more = f" and {len(served) - MOST_NAMED} more" if len(served) > MOST_NAMED else ""
         raise RequestError(
-            f"The model `{name[:100]}` does not exist or you do not have access to it.",
+            f"The model `{name[:100]}` does not exist or you do not have access to it. Served: "
+            f"{', '.join(served[:MOST_NAMED])}{more}.",
             status=404,
             code="model_not_found",
             param="model",
