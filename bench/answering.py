@@ -57,7 +57,7 @@ from steelyard.models.constrain import ITEM_SEPARATOR, KEY_SEPARATOR
 from works import Asked
 
 BATCH_ROWS = 64  # of generate; the most that ours takes too
-WARM_UP_ROWS = 8  # at least the slots of llama.cpp; half a round when that is less
+WARM_UP_ROWS = 8  # at least the slots of llama.cpp; a quarter of a round when that is less
 LLAMA_SLOTS = (4, 8)  # 1 to 32 answered equally fast, within a tenth
 LLAMA_CONTEXT = 1024
 GOALS: dict[str, dict[str, float]] = {
@@ -170,7 +170,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Measure one work and print it; the small version leaves out a peer without a goal."""
     backend, renderer = engines.backend, engines.backend.renderer
-    warm_up = min(WARM_UP_ROWS, num_rows // 2)
+    warm_up = min(WARM_UP_ROWS, num_rows // 4)
     asked = asked_of(name, warm_up + num_rows * num_rounds, backend)
     backend.keep(asked.prompts[:2])  # as recipes do when they are built
     turns = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from fake_tasks import KINDS, rows_of, stored, trials, without_times, write_task
 from steelyard.core import ModelSpec, Task, Verdict
 from steelyard.lifecycle import json_text, open_home, weigh, write_report
 from steelyard.lifecycle.events import Ended, Measured, Planned, Started, Training
+from steelyard.lifecycle.page.words import as_interval, as_ms
 from steelyard.measure.turning import here
 from steelyard.recipes import select
 from steelyard.recipes.answering import LanguageModelSystem
@@ -234,6 +236,10 @@ def test_a_sweep_is_weighed_beside_the_controls_and_drawn(tmp_path: Path) -> Non
         page = write_report(home, verdict).html.read_text(encoding="utf-8")
     assert "How much is enough" in page
     assert "Score on dev, with interval over examples" in page
+    waits = curve["points"][0]["latency_ms"]
+    [said] = re.findall("median, up to p95 over examples</title><desc>([^<]+)</desc>", page)
+    span = as_interval((waits["p50"], waits["p95"]), as_ms)
+    assert said.startswith(f"{as_ms(waits['p50'])} {span} at 0, ")
     assert curve["sentence"] in page
 
 

@@ -40,6 +40,7 @@ def context_curve(
             "recipe": amount.report.name,
             "dev": None if amount.report.dev is None else asdict(amount.report.dev),
             "usd_per_1k": amount.report.usd_per_1k,
+            "usd_per_1k_interval": amount.report.usd_per_1k_interval,
             "prompt_tokens": amount.report.prompt_tokens,
             "latency_ms": asdict(amount.report.latency_ms),
         }

@@ -31,12 +31,13 @@ def _panels(curve: Mapping[str, Json]) -> str:
     values = [p["value"] for p in points]
     spot = curve["sweet_spot"]
     scores = [(number(p["dev"]["score"]), span_of(p["dev"]["interval"])) for p in points]
-    waits = [(number(p["latency_ms"]["p50"]), None) for p in points]
-    costs = [(number(p["usd_per_1k"]), None) for p in points]
+    waits = [(number(p["latency_ms"]["p50"]), _spread(p["latency_ms"])) for p in points]
+    costs = [(number(p["usd_per_1k"]), span_of(p.get("usd_per_1k_interval"))) for p in points]
+    bounded = ", with interval" if any(span for _, span in costs) else ""
     told: list[tuple[str, Sequence[tuple[float | None, Span]], Callable[[Json], str]]] = [
         ("Score on dev, with interval", scores, as_score),
-        ("Milliseconds a lone answer takes", waits, as_ms),
-        ("USD per 1,000 answers", costs, as_usd),
+        ("Milliseconds a lone answer takes: median, up to p95", waits, as_ms),
+        (f"USD per 1,000 answers{bounded}", costs, as_usd),
     ]
     panels = "".join(
         f'<figure class="panel"><figcaption>{esc(title)}</figcaption>'
@@ -50,6 +51,10 @@ def _panels(curve: Mapping[str, Json]) -> str:
         f"{esc(', '.join(str(v) for v in values))}. {esc(curve['sentence'])}</p>"
         f'<div class="panels">{panels}</div>'
     )
+
+
+def _spread(latency_ms: Mapping[str, Json]) -> Span:
+    return span_of((latency_ms["p50"], latency_ms["p95"]))
 
 
 def _panel(
@@ -81,7 +86,7 @@ def _panel(
         look = "held-out kept-dot" if values[place] == spot else "held-out"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="loss-dot {look}"/>')
     said = ", ".join(
-        f"{form(value)}{' ' + as_interval(span) if span else ''} at {values[place]}"
+        f"{form(value)}{' ' + as_interval(span, form) if span else ''} at {values[place]}"
         for place, value, span in known
     )
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}"'
