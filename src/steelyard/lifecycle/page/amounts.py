@@ -36,7 +36,7 @@ def _panels(curve: Mapping[str, Json]) -> str:
     bounded = ", with interval" if any(span for _, span in costs) else ""
     told: list[tuple[str, Sequence[tuple[float | None, Span]], Callable[[Json], str]]] = [
         ("Score on dev, with interval", scores, as_score),
-        ("Milliseconds a lone answer takes: median, up to p95", waits, as_ms),
+        ("Milliseconds alone, p50 to p95", waits, as_ms),
         (f"USD per 1,000 answers{bounded}", costs, as_usd),
     ]
     panels = "".join(
