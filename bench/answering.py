@@ -108,7 +108,7 @@ def ours(backend: Any, asked: Asked, *, constrained: bool = True) -> list[Said]:
             for label in (asked.labels[choice.label] for choice in chosen)
         ]
     schema = asked.schema if constrained else None
-    written = backend.generate(asked.prompts, Sampling(asked.limit, schema))
+    written = backend.generate(asked.prompts, Sampling(asked.limit, schema, alike=asked.alike))
     return [Said(g.text, g.usage.completion_tokens) for g in written]
 
 

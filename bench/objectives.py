@@ -9,7 +9,8 @@ facts         invented facts, asked about places that no training question was a
               answer with passages and near misses, with the right passage alone, and with none.
 distil        the base with nearest examples and the list of labels teaches itself without; 20
               labels of banking77.
-preferences   the same labels, then pairs (the label, another one) that the model had not seen.
+preferences   the same labels, then pairs of other inputs: the label, and the wrong one that the
+              model thinks likeliest by then, as a user who corrects it would leave them.
 
 Each row is a recipe trained as it says, and measured on dev and test together. `picked` is how
 often the right answer is the likeliest of those to these questions of its kind: multiple choice, as
@@ -37,7 +38,17 @@ import steelyard.models  # noqa: F401  before torch: it settles how threads wait
 import paraphrases
 import planted
 import rounds
-from steelyard.core import Context, Decoding, Json, Preference, Query, Recipe, Task, Weights
+from steelyard.core import (
+    Context,
+    Decoding,
+    Example,
+    Json,
+    Preference,
+    Query,
+    Recipe,
+    Task,
+    Weights,
+)
 from steelyard.lifecycle.home import open_home
 from steelyard.lifecycle.looking import open_lookup
 from steelyard.measure.grading import Grader
@@ -66,6 +77,7 @@ class Bench:
     def __init__(self, home: Any, task: Task, seed: int) -> None:
         self.home, self.task, self.seed = home, task, seed
         self.choices: Callable[[Any], float] | None = None  # another measure of a system
+        self.system: Any = None  # the one measured last
         self.rows: list[list[str]] = []
         self.record: list[Json] = []
 
@@ -83,6 +95,7 @@ class Bench:
                 replace(line.recipe, context=line.served, weights=Weights()), self.task, shop
             )
             system = replace(served.system, backend=system.backend)
+        self.system = system
         examples = (*self.task.dev, *self.task.test)
         answers = system.answer_many([Query.of(example) for example in examples])
         grader = Grader.of(self.task)
@@ -252,22 +265,14 @@ def preferences(args: argparse.Namespace) -> list[Json]:
     with tempfile.TemporaryDirectory() as folder:
         task = banking(args, Path(folder))
         learned, paired = task.train[: args.rows // 2], task.train[args.rows // 2 :]
-        rng = random.Random(args.seed)
-        pairs = tuple(
-            Preference(
-                row.input,
-                row.target,
-                rng.choice([label for label in task.output.labels if label != row.target]),
-                row.group,
-            )
-            for row in paired
-        )
-        task = replace(task, train=learned, preferences=pairs)
+        task = replace(task, train=learned)
         with bench(task, args.seed) as own:
             lora = Weights("lora", epochs=args.epochs or 3)
             recipe = Recipe("lora", context=BARE, weights=lora, decoding=Decoding("labels"))
             both = replace(lora, learn=("examples", "preferences"))
             before = own.measure(Line("examples", recipe), Lookup())
+            pairs = confused(own.system, task, paired)
+            own.task = replace(task, preferences=pairs)
             after = own.measure(
                 Line("examples, then preferences", replace(recipe, weights=both)), Lookup()
             )
@@ -280,6 +285,19 @@ def preferences(args: argparse.Namespace) -> list[Json]:
                 f"(goal: not below −{task.tolerance})"
             )
             return own.record
+
+
+def confused(system: Any, task: Task, rows: Sequence[Example]) -> tuple[Preference, ...]:
+    """The right label of each row, and the wrong one that the system thinks likeliest."""
+    labels = task.output.labels
+    found = system.backend.score_labels(system.prompts([Query.of(row) for row in rows]), labels)
+    pairs = []
+    for row, scored in zip(rows, found, strict=True):
+        _, wrong = max(
+            (s, n) for s, n in zip(scored.log_probs, labels, strict=True) if n != row.target
+        )
+        pairs.append(Preference(row.input, row.target, wrong, row.group))
+    return tuple(pairs)
 
 
 WORKS = {"facts": facts, "distil": distil, "preferences": preferences}

@@ -6,6 +6,7 @@
     prefill  the same with a first word of its own in every row         one token
 
 No two rows are alike, and no row is asked twice: who kept an earlier answer would gain nothing.
+`alike` are targets of training rows that are not asked, which a recipe has: ours guesses from them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from steelyard.core import Example, Json, Output
 from steelyard.models import Prompt
-from steelyard.recipes.prompt import Frame, Part, build_prompt
+from steelyard.recipes.prompt import Frame, Part, build_prompt, target_text
 from steelyard.tasks import load_task
 
 RESUMES = Path(__file__).parents[1] / "examples" / "resumes" / "task.toml"
@@ -49,6 +50,7 @@ OPENINGS = ("Hello,", "Hi there,", "Please help:", "I do not understand this.", 
 PLACES = ("at the station", "in Lisbon", "in your app", "at the corner shop", "online", "abroad")
 CLOSINGS = ("What can I do?", "Why?", "Please look into it.", "How long will this take?", "Thanks.")
 LABELS = tuple(f"{thing}_{matter}" for thing in THINGS for matter in MATTERS)
+NUM_ALIKE = 64
 TITLE = "Give the candidate's latest job title and nothing else."
 
 
@@ -60,6 +62,7 @@ class Asked:
     limit: int
     labels: tuple[str, ...] = ()
     schema: Json = None
+    alike: tuple[str, ...] = ()
 
 
 def labels(num_rows: int, limit: int) -> Asked:
@@ -75,7 +78,7 @@ def labels(num_rows: int, limit: int) -> Asked:
             f"number {number}. {rng.choice(CLOSINGS)}"
         )
         prompts.append(_prompt("Sort the message by its intent.", output, (), message))
-    return Asked(tuple(prompts), limit, labels=LABELS)
+    return Asked(tuple(prompts), limit, labels=LABELS, alike=LABELS)
 
 
 def extraction(num_rows: int) -> Asked:
@@ -83,7 +86,8 @@ def extraction(num_rows: int) -> Asked:
     task = load_task(RESUMES)
     inputs = [example.input for example in _resumes()[:num_rows]]
     prompts = tuple(_prompt(task.instruction, task.output, (), text) for text in inputs)
-    return Asked(prompts, limit=120, schema=task.output.schema)
+    alike = tuple(target_text(row.target) for row in _resumes()[-NUM_ALIKE:])
+    return Asked(prompts, limit=120, schema=task.output.schema, alike=alike)
 
 
 def nearest(num_rows: int, *, numbered: bool = False) -> Asked:
@@ -96,7 +100,8 @@ def nearest(num_rows: int, *, numbered: bool = False) -> Asked:
         shots = [replace(shot, target=shot.target["title"]) for shot in shots]
         instruction = f"{number} is this row. {TITLE}" if numbered else TITLE
         prompts.append(_prompt(instruction, Output("text"), shots, row.input))
-    return Asked(tuple(prompts), limit=1 if numbered else 16)
+    alike = tuple(row.target["title"] for row in resumes[-NUM_ALIKE:])
+    return Asked(tuple(prompts), limit=1 if numbered else 16, alike=alike)
 
 
 def chunks(asked: Asked, warm_up: int, num_rows: int, rounds: int) -> list[Asked]:

@@ -237,7 +237,9 @@ def test_a_sweep_is_weighed_beside_the_controls_and_drawn(tmp_path: Path) -> Non
     assert "How much is enough" in page
     assert "Score on dev, with interval over examples" in page
     waits = curve["points"][0]["latency_ms"]
-    [said] = re.findall("Milliseconds alone, p50 to p95 over examples</title><desc>([^<]+)</desc>", page)
+    [said] = re.findall(
+        "Milliseconds alone, p50 to p95 over examples</title><desc>([^<]+)</desc>", page
+    )
     span = as_interval((waits["p50"], waits["p95"]), as_ms)
     assert said.startswith(f"{as_ms(waits['p50'])} {span} at 0, ")
     assert curve["sentence"] in page

@@ -186,11 +186,12 @@ def test_tokens_are_the_librarys_in_every_batch(
 ) -> None:
     monkeypatch.setattr(torch_backend, "ROWS_AT_ONCE", at_once)
     monkeypatch.setattr(sharing, "WORTH_TOKENS", worth)
-    backend = spelt(exact)
+    backend, alike = spelt(exact), ()
     if kept:
         backend.keep(MESSAGES)
         assert len(backend.kept) > 50
-    assert answers(backend.generate(MESSAGES, Sampling(40))) == expected
+        alike = tuple(g.text for g in exact.generate(MESSAGES[:5], Sampling(40)))
+    assert answers(backend.generate(MESSAGES, Sampling(40, alike=alike))) == expected
     assert len({tokens for _, _, tokens in expected}) > 1
 
 
@@ -221,6 +222,8 @@ def test_label_scores_are_sums_over_the_librarys_logits(exact: Any, library: Any
 def test_constrained_tokens_are_a_plain_loops(exact: Any, library: Any) -> None:
     backend, prompts = spelt(exact), MESSAGES[4:6]
     found = backend.generate(prompts, Sampling(60, schema=SCHEMA))
+    alike = ('{"kind": "card", "urgent": true, "summary": "The card was lost."}',)
+    assert backend.generate(prompts, Sampling(60, SCHEMA, alike=alike)) == found
     expected = [by_a_loop(backend, library, prompt, SCHEMA, 60) for prompt in prompts]
     assert [(g.text, g.complete) for g in found] == expected
     assert all(complete for _, complete in expected)

@@ -65,8 +65,9 @@ crowds = st.lists(st.tuples(examples, words), min_size=1, max_size=7)
         st.sampled_from([0, 12, sharing.JOINED_TOKENS]),
     ),
     kept=st.lists(st.tuples(examples, words), max_size=2),
+    alike=st.lists(words, max_size=3).map(tuple),
 )
-def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(
+def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(  # noqa: PLR0917
     tiny: Any,
     library: Any,
     crowd: list[tuple[list[str], str]],
@@ -74,6 +75,7 @@ def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(
     room: tuple[int, int, bool],
     limits: tuple[int, int],
     kept: list[tuple[list[str], str]],
+    alike: tuple[str, ...],
 ) -> None:
     max_tokens, at_once, by_memory = room
     prompts = [shots(system, kinds, text) for kinds, text in crowd]
@@ -89,7 +91,7 @@ def test_every_row_is_the_librarys_whatever_is_beside_it_shared_or_kept(
             backend.memory_bytes = size
         else:
             patch.setattr(torch_backend, "ROWS_AT_ONCE", at_once)
-        found = backend.generate(prompts, Sampling(max_tokens))
+        found = backend.generate(prompts, Sampling(max_tokens, alike=alike))
     assert answers(found) == [by_the_library(backend, library, p, max_tokens) for p in prompts]
 
 
@@ -133,6 +135,16 @@ def test_rows_that_are_done_are_replaced_while_others_decode(
     assert len(fresh) > 40 // 8 + 1  # rows began in more turns than full batches would take
     assert sum(decoder.rows[1:]) == sum(len(json.loads(g.text)) + g.complete for g in found)
     assert len(decoder.rows) < MAX_TOKENS * 40 / 8  # and in fewer passes than those would take
+
+
+def test_answers_like_those_that_are_known_take_fewer_passes_and_are_the_same(tiny: Any) -> None:
+    prompts = prompts_of(some_texts(6, seed=8))
+    plain, alone = watched(tiny)
+    found = plain.generate(prompts, Sampling(MAX_TOKENS))
+    known = tuple(g.text for g in tiny.generate(prompts, Sampling(MAX_TOKENS)))
+    backend, decoder = watched(tiny)
+    assert backend.generate(prompts, Sampling(MAX_TOKENS, alike=known)) == found
+    assert len(decoder.rows) < len(alone.rows)
 
 
 def test_more_prompts_than_there_are_rows_come_back_in_order(tiny: Any, library: Any) -> None:
@@ -266,14 +278,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     schema=st.sampled_from(sorted(SCHEMAS)),
     max_tokens=st.sampled_from([1, 2, 5, 9, 60]),
     at_once=st.sampled_from([1, 2, 64]),
+    alike=st.sampled_from([(), ('{"kind": "card", "words": ["up", "fee"], "sure": true}', "7")]),
 )
 def test_constrained_tokens_are_a_plain_loops(
-    tiny: Any, library: Any, texts: list[str], schema: str, max_tokens: int, at_once: int
+    tiny: Any,
+    library: Any,
+    texts: list[str],
+    schema: str,
+    max_tokens: int,
+    at_once: int,
+    alike: tuple[str, ...],
 ) -> None:
     prompts, backend = prompts_of(texts), spelt(tiny)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_backend, "ROWS_AT_ONCE", at_once)
-        found = backend.generate(prompts, Sampling(max_tokens, schema=SCHEMAS[schema]))
+        found = backend.generate(prompts, Sampling(max_tokens, SCHEMAS[schema], alike=alike))
     expected = [by_a_loop(backend, library, p, SCHEMAS[schema], max_tokens) for p in prompts]
     assert [(g.text, g.complete) for g in found] == expected
 

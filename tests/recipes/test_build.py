@@ -21,7 +21,7 @@ from steelyard.recipes.answering import CONTENT_FREE, PREPARED_WITH
 from steelyard.recipes.finding import fixed_examples
 from steelyard.recipes.lessons import training_job
 from steelyard.recipes.presets import SHOTS
-from steelyard.recipes.workshop import prompting
+from steelyard.recipes.workshop import MOST_ALIKE, prompting
 from steelyard.store import Artefacts, Database
 from steelyard.training import Job, Progress
 
@@ -165,6 +165,14 @@ def test_the_training_rows_are_the_prompts_that_serving_will_meet(workshop):
     assert [row.prompt for row in job.rows] == built.prompts(queries)
     assert [row.target for row in job.rows] == [e.target for e in TASK.train]
     assert [row.group for row in job.rows] == [e.group for e in TASK.train]
+
+
+def test_answers_may_resemble_the_first_targets_of_rows_that_are_nobodys_own(workshop):
+    mine = replace(TASK.train[0], user="ann")
+    task = replace(TASK, train=(mine, *TASK.train[1:]))
+    system = prompting(named("few-shot"), task, FakeBackend(), workshop)
+    wanted = [example.target for example in TASK.train[1 : 1 + MOST_ALIKE]]
+    assert list(system.alike) == wanted
 
 
 def test_the_memory_limit_goes_with_the_job_and_names_no_other_weights(workshop):

@@ -77,6 +77,9 @@ class Sampling:
     `begins` names the characters that an answer may begin with: one that begins otherwise may be
     given up once enough of it is there to be looked at. `chances` asks for the log-probability of
     every token, and for those of so many that were the likeliest.
+
+    `alike` are texts that answers may resemble: a backend may guess from them what comes next, and
+    the answer is the same with them or without.
     """
 
     max_tokens: int
@@ -86,6 +89,7 @@ class Sampling:
     begins: str = ""
     chances: int | None = None
     top_p: float = 1.0
+    alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

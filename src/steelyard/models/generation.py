@@ -20,7 +20,7 @@ from torch import Tensor
 from steelyard.models.base import Sampling
 from steelyard.models.constrain import Constraint, allowed_tokens
 from steelyard.models.decoder import MICRO_BATCH_TOKENS, Decoder
-from steelyard.models.drafting import Guesser
+from steelyard.models.drafting import NONE, Guesser, Phrases
 from steelyard.models.kv_cache import Rows
 from steelyard.models.sharing import Prompts
 
@@ -49,12 +49,14 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How answers are written: the end token, the schema if any, and when one is given up."""
+    """How answers are written: the end token, the schema if any, when one is given up, and what
+    they may resemble."""
 
     sampling: Sampling
     end: int
     constraint: Constraint | None
     given_up: Callable[[Answering], bool]
+    phrases: Phrases = NONE
 
 
 def write(
@@ -206,7 +208,7 @@ def _begin(index: int, own: list[int], ids: list[int], manner: Manner) -> Answer
     if manner.sampling.temperature > 0:
         answer.chance = _chance(manner.sampling.seed, ids)
     else:
-        answer.guesser = Guesser(ids)
+        answer.guesser = Guesser(ids, manner.phrases)
     if manner.constraint is not None:
         answer.matcher = manner.constraint.start()
         forced, limit = _forced(answer.matcher, manner), manner.sampling.max_tokens

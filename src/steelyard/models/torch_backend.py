@@ -34,6 +34,7 @@ from steelyard.models.base import (
 )
 from steelyard.models.constrain import Constraint
 from steelyard.models.decoder import Decoder
+from steelyard.models.drafting import NONE, Phrases
 from steelyard.models.kv_cache import NOTHING, Prefixes, bytes_per_token, common
 from steelyard.models.label_search import LabelSearch, Search
 from steelyard.models.reading import next_log_probs
@@ -85,6 +86,7 @@ class TorchBackend:
         self.fingerprint = digest([loaded.fingerprint, adapter])
         self.memory_bytes = memory_bytes
         self.kept = NOTHING
+        self._alike: tuple[tuple[str, ...], Phrases] = ((), NONE)
 
     @property
     def renderer(self) -> Renderer:
@@ -142,12 +144,18 @@ class TorchBackend:
                 chances = self._tokens(answer)
                 found[answer.index] = Generation(text, answer.complete, usage, tokens=chances)
 
-            manner = generation.Manner(sampling, self.renderer.end_token_id, constraint, given_up)
+            end, phrases = self.renderer.end_token_id, self._phrases(sampling.alike)
+            manner = generation.Manner(sampling, end, constraint, given_up, phrases)
             decoder = self.loaded.decoder
             generation.write(decoder, shared, indices, manner, at_once=at_once, done=done)
 
         room = sampling.max_tokens
         return self._run(prompts, run, lambda error: Generation(error=error), room, room)
+
+    def _phrases(self, texts: tuple[str, ...]) -> Phrases:
+        if self._alike[0] != texts:
+            self._alike = texts, Phrases(map(self.renderer.target_ids, texts))
+        return self._alike[1]
 
     def _tokens(self, answer: generation.Answering) -> tuple[Token, ...]:
         """What was written token by token, where chances were asked for."""

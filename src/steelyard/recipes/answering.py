@@ -34,7 +34,8 @@ class LanguageModelSystem:
     """Answers by prompting `backend`, which carries the recipe's weights if it has any.
 
     `find` gives what each query may be shown; `max_tokens` bounds an answer; `truncate` says
-    whether an input that does not fit is cut at its end or reported as an error.
+    whether an input that does not fit is cut at its end or reported as an error; `alike` are
+    targets of others, which answers may resemble: they change how soon an answer is there.
     """
 
     recipe: Recipe
@@ -44,6 +45,7 @@ class LanguageModelSystem:
     max_tokens: int
     truncate: bool = False
     prior: tuple[float, ...] | None = None
+    alike: tuple[str, ...] = ()
 
     def answer(self, input: str, *, user: str | None = None, time: str | None = None) -> Answer:
         """Answer one input of a user at a time; failures come back as `Answer.error`."""
@@ -122,7 +124,7 @@ class LanguageModelSystem:
             return [self._label(choice) for choice in chosen]
         schema = output.schema if self.recipe.decoding.kind == "constrained" else None
         begins = JSON_BEGINS if output.type == "json" else ""
-        sampling = Sampling(self.max_tokens, schema, begins=begins)
+        sampling = Sampling(self.max_tokens, schema, begins=begins, alike=self.alike)
         if listen is None:
             written = self.backend.generate(prompts, sampling)
         else:

@@ -18,7 +18,8 @@ from steelyard.recipes.searching import Grade
 from steelyard.store import Artefacts, Database
 from steelyard.training import Progress
 
-ANSWERING = 3  # counts changes to prompts, engine, parsing or controls that make old rows stale
+ANSWERING = 4  # counts changes to prompts, engine, parsing or controls that make old rows stale
+MOST_ALIKE = 64  # targets that guesses are taken from. Source: ours, docs/log/2026-11-27-guesses.md
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def prompting(
 ) -> LanguageModelSystem:
     """The system of a recipe on a backend as it is: nothing trained, nothing prepared."""
     lengths = [backend.count_target_tokens(target_text(e.target)) for e in task.train]
+    alike = [target_text(e.target) for e in task.train if e.user is None]
     return LanguageModelSystem(
         recipe=recipe,
         frame=Frame.of(task, recipe.context),
@@ -89,6 +91,7 @@ def prompting(
         ),
         max_tokens=answer_limit(lengths, backend.context_tokens),
         truncate=task.limits.too_long == "truncate",
+        alike=tuple(alike[:MOST_ALIKE]),
     )
 
 
