@@ -79,7 +79,7 @@ class Sampling:
     every token, and for those of so many that were the likeliest.
 
     `alike` are texts that answers may resemble: a backend may guess from them what comes next, and
-    the answer is the same with them or without.
+    keeps what the model would have written, so that the answer is the same but for rounding.
     """
 
     max_tokens: int

@@ -6,8 +6,8 @@
     written  {"email": … org                     → the guess   ", "phone": "+ 44
 
 A guess is read together with the token before it, and as much of it is kept as the model would
-have written itself: the answer is the same, in fewer passes. Extraction copies much from its
-prompt, and answers of one task are phrased alike.
+have written itself: the answer is the same but for rounding, in fewer passes. Extraction copies
+much from its prompt, and answers of one task are phrased alike.
 
 Sources: prompt lookup, Saxena 2023; guesses from a store of texts, He et al. 2023,
 arXiv:2311.08252; the checking is speculative decoding, Leviathan et al. 2023, arXiv:2211.17192,
