@@ -15,10 +15,10 @@ demo: setup
 	@mkdir -p .steelyard
 	$(STEELYARD) weigh examples/resumes/task.toml --home .steelyard --json .steelyard/resumes.json
 
-# Two at a time, a thread each: they wait for children and files as much as they compute. Each
-# takes half of the files, so that what the tests of a file share is made once.
+# Three at a time on two cores, a thread each: they wait for children and files too. Each takes
+# a part of the files, so that what the tests of a file share is made once.
 test: setup
-	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 3 --dist worksteal
 
 slow: setup
 	$(RUN) pytest -m slow
