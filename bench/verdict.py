@@ -1,6 +1,6 @@
 """A whole verdict: `steelyard weigh` against a script that does the same with the usual tools.
 
-    python bench/verdict.py --small         a prompt and a training on a few rows, in two minutes
+    python bench/verdict.py --small         a prompt and a training, on few rows of another task
     python bench/verdict.py                 the demo: every recipe of examples/resumes
 
 The script is an honest one. It measures the same recipes on the same rows of dev, one after the
@@ -43,10 +43,11 @@ from steelyard.recipes import select
 from steelyard.tasks import load_task
 from usual_tools import SEED, TRAINING, Job, Script, Side, in_child
 
-TASK = Path(__file__).parents[1] / "examples" / "resumes" / "task.toml"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TASK, SMALL_TASK = EXAMPLES / "resumes" / "task.toml", EXAMPLES / "rewrite" / "task.toml"
 GOAL = 4.0
 # Of dev and test, five rows are answered alone by ours.
-SMALL_ROWS = {"train": 8, "dev": 8, "test": 4}
+SMALL_ROWS = {"train": 16, "dev": 12, "test": 6}
 SMALL_RECIPES = "lora"
 
 
@@ -140,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="a few rows, no search")
     parser.add_argument(
-        "--task", type=Path, default=TASK, help="a task of texts or JSON, with one model"
+        "--task", type=Path, help="a task of texts or JSON, with one model; the demo otherwise"
     )
     parser.add_argument("--recipes", metavar="NAME,NAME", help="only these, and the controls")
     parser.add_argument("--json", type=Path, metavar="PATH")
@@ -149,7 +150,8 @@ def main() -> None:
     print(rounds.machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = shrunk(options.task, folder) if options.small else options.task
+        path = options.task or (SMALL_TASK if options.small else TASK)
+        path = shrunk(path, folder) if options.small else path
         task = load_task(path)
         if task.output.type == "label":
             parser.error(f"{path}: labels are scored and not written; a task of texts or JSON")
