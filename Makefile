@@ -31,7 +31,7 @@ check: setup
 # The peers come on top of .venv; every script is run in its small version.
 bench:
 	@$(PYTHON) scripts/setup.py bench
-	$(BENCH)/coverage.py --simulations 40
+	$(BENCH)/coverage.py --simulations 20
 	$(BENCH)/answering.py --small
 	$(BENCH)/training.py --small
 	$(BENCH)/verdict.py --small

@@ -269,7 +269,7 @@ def main() -> None:
             print("few rows: what a batch shares pays less than in the full version")
         for name in GOALS:
             if name in names:
-                num_rows = (16 if name == "labels" else 8) if options.small else 64
+                num_rows = (12 if name == "labels" else 8) if options.small else 64
                 records += measure(name, engines, num_rows, num_rounds, small=options.small)
     if "growth" in names:
         records += growth.measure(growth.NUM_ROWS, num_rounds)

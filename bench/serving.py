@@ -1,6 +1,6 @@
 """What the server adds to an answer: latency at a fixed rate, with everything recorded.
 
-    python bench/serving.py --small            3 seconds of each, 200 streams for 10 seconds
+    python bench/serving.py --small            2 seconds of each, 200 streams for 6 seconds
     python bench/serving.py                    60 seconds of each, 200 streams for 10 minutes
     python bench/serving.py --only rate        one of the two parts: rate or streams
 
@@ -391,7 +391,7 @@ def main() -> None:
         client(what, int(port), *map(float, numbers))
         return
     print(machine())
-    seconds, streamed = (3.0, 10.0) if asked.small else (60.0, 600.0)
+    seconds, streamed = (2.0, 6.0) if asked.small else (60.0, 600.0)
     found = [] if asked.only == "streams" else measure_rate(seconds)
     found += [] if asked.only == "rate" else measure_streams(TOGETHER, streamed)
     save(asked.json, found)
