@@ -112,7 +112,7 @@ def test_a_shrunk_task_has_a_few_rows_of_each_split(tiny_folder: Path, tmp_path:
     small.mkdir()
     task = load_task(verdict.shrunk(write_task(whole, tiny_folder), small))
     assert [len(task.train), len(task.dev), len(task.test)] == [16, 8, 6]  # dev has no more
-    assert task.train == load_task(whole / "task.toml").train[:8]
+    assert task.train == load_task(whole / "task.toml").train[:16]
 
 
 def test_both_sides_are_told_phase_by_phase(capsys: pytest.CaptureFixture[str]) -> None:
