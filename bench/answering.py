@@ -248,7 +248,7 @@ def open_engines() -> Engines:
         context_tokens=LLAMA_CONTEXT,
     )
     print(rounds.machine())
-    print(f"matrix products: {peak:.0f} GFLOP/s, held")
+    print(f"matrix products: {peak:.0f} GFLOP/s at best")
     print(f"llama.cpp: {llama.threads} threads, {llama.slots} slots")
     return Engines(backend, embedded().peer().eval(), llama, peak)
 

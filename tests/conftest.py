@@ -21,7 +21,7 @@ settings.register_profile(
     "steelyard",
     deadline=None,
     derandomize=True,
-    max_examples=30,
+    max_examples=50,
     suppress_health_check=[HealthCheck.too_slow],  # on a busy machine everything is
 )
 settings.load_profile("steelyard")

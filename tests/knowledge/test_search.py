@@ -250,7 +250,7 @@ def is_in(document: Doc, scope: Scope) -> bool:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     drawn_documents,
     st.lists(drawn_scopes, min_size=1, max_size=6),

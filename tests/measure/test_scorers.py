@@ -184,7 +184,7 @@ def test_tokens_f1_is_squads_on_sentences(answer, target):
     assert tokens_f1(answer, target) == pytest.approx(squad_f1(answer, target))
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(ascii_texts.filter(squad_tokens), ascii_texts.filter(squad_tokens))
 def test_tokens_f1_is_squads_on_ascii(answer, target):
     assert tokens_f1(answer, target) == pytest.approx(squad_f1(answer, target))
@@ -210,7 +210,7 @@ def test_rouge_l_is_that_of_rouge_score_on_sentences(answer, target):
     assert rouge_l(answer, target) == pytest.approx(expected)
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(ascii_texts, ascii_texts)
 def test_rouge_l_is_that_of_rouge_score_on_ascii(answer, target):
     if not re.search("[a-z1]", answer) or not re.search("[a-z1]", target):
@@ -219,7 +219,7 @@ def test_rouge_l_is_that_of_rouge_score_on_ascii(answer, target):
     assert rouge_l(answer, target) == pytest.approx(expected)
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(
     st.lists(st.sampled_from("abcd"), max_size=90), st.lists(st.sampled_from("abcd"), max_size=90)
 )

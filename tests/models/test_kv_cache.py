@@ -30,7 +30,7 @@ def feed(decoder: Any, rows: Rows, start: int, new: list[list[int]], prefix: Pre
     return decoder(ids, step.positions, step).split([len(row) for row in new])
 
 
-@settings(max_examples=30)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_rows_that_come_go_and_read_at_their_own_pace_have_the_librarys_states(
     tiny: Any, library: Any, data: st.DataObject
@@ -220,7 +220,7 @@ def test_the_size_of_a_token_is_that_of_its_keys_and_values(decoder: Any) -> Non
     assert bytes_per_token(decoder) == 2 * 2 * 2 * 8 * 4  # k and v, layers, heads, width, float32
 
 
-@settings(max_examples=30)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(0, 1), max_size=4), min_size=1, max_size=4))
 def test_what_rows_begin_with_is_the_longest_beginning_of_all(rows: list[list[int]]) -> None:
     same = common(rows)

@@ -56,7 +56,7 @@ def test_what_all_labels_begin_with_is_one_branch() -> None:
     assert [branch.tokens for branch in found.branches] == [[3, END], [4, END]]
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(label_sets)
 def test_every_label_is_written_once_along_its_branches(labels: list[list[int]]) -> None:
     found = dict(written(tree(labels, [0.0] * len(labels))))
@@ -86,7 +86,7 @@ def test_log_probabilities_are_the_same_however_many_are_held_at_once(
         assert values == pytest.approx([float(expected[row, token]) for token in tokens])
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(
     labels=label_sets,
     offsets=st.lists(st.floats(-5, 40), min_size=10, max_size=10),

@@ -16,6 +16,7 @@ from steelyard.models import (
     Message,
     Prompt,
     Sampling,
+    generation,
     loading,
     open_backend,
     opening,
@@ -193,6 +194,27 @@ def test_tokens_are_the_librarys_in_every_batch(
         alike = tuple(g.text for g in exact.generate(MESSAGES[:5], Sampling(40)))
     assert answers(backend.generate(MESSAGES, Sampling(40, alike=alike))) == expected
     assert len({tokens for _, _, tokens in expected}) > 1
+
+
+def test_an_answer_like_those_that_are_known_takes_a_third_of_the_passes(
+    exact: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tuple(g.text for g in exact.generate(MESSAGES, Sampling(40)))
+    passes: list[int] = []
+    one = generation._pass
+
+    def counted(*given: Any) -> None:
+        passes[-1] += 1
+        one(*given)
+
+    monkeypatch.setattr(generation, "_pass", counted)
+    texts: list[str] = []
+    for alike in ((), known):
+        passes.append(0)
+        [found] = exact.generate(MESSAGES[1:2], Sampling(40, alike=alike))
+        texts.append(found.text)
+    assert texts[0] == texts[1]
+    assert 3 * passes[1] <= passes[0]
 
 
 def test_questions_without_an_instruction_are_the_librarys_too(exact: Any, library: Any) -> None:

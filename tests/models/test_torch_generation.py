@@ -55,7 +55,7 @@ examples = st.lists(st.sampled_from(["card", "cash lost"]), max_size=3)
 crowds = st.lists(st.tuples(examples, words), min_size=1, max_size=7)
 
 
-@settings(max_examples=30)
+@settings(max_examples=40)
 @given(
     crowd=crowds,
     system=words,
@@ -272,7 +272,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 }
 
 
-@settings(max_examples=30)
+@settings(max_examples=40)
 @given(
     texts=st.lists(words, min_size=1, max_size=4),
     schema=st.sampled_from(sorted(SCHEMAS)),

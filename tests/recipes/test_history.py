@@ -110,7 +110,7 @@ USERS: Sequence[str | None] = ("ann", "bob", "carl", None)
 TIMES: Sequence[str | None] = ("2026-01-01", "2026-01-02", "2026-01-02T08:00:00", None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     turns=st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(TIMES)), max_size=12),
     records=st.lists(

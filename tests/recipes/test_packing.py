@@ -168,7 +168,7 @@ def check(count: Any, parts: Sequence[Part], spare: int) -> None:
     assert len(packed.left_out) == sum(shown.get(part.name) != part for part in parts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(some_parts(), st.integers(0, 160))
 def test_any_parts_fill_any_budget_in_words(parts, spare):
     check(FakeBackend().count_tokens, parts, spare)

@@ -61,7 +61,7 @@ def test_the_inferred_schema_is_the_narrowest_plain_one(values: list[Any], schem
     assert json.dumps(inferred) == json.dumps(schema)  # with the order of keys
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(OBJECTS)
 def test_what_a_schema_was_inferred_from_fits_it(values: list[Any]) -> None:
     schema = infer_schema(values)
@@ -70,7 +70,7 @@ def test_what_a_schema_was_inferred_from_fits_it(values: list[Any]) -> None:
     assert misfit(iter([("more", {**values[0], "new": 1})]), schema) is not None
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(OBJECTS)
 def test_ordering_keeps_the_value_and_gives_equal_values_one_spelling(values: list[Any]) -> None:
     schema = infer_schema(values)

@@ -162,7 +162,7 @@ def apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     return float(difference.norm() / whole.norm())
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(
     family=st.sampled_from(sorted(FAMILIES)),
     beginning=st.lists(tokens, min_size=1, max_size=30),

@@ -67,7 +67,7 @@ def accept(
         chosen = ids or reviewing.agreed(reviewing.waiting(opened), agreed or 2)
         number = reviewing.accept(opened, chosen)
     told = "The next system built shows them; weigh that with: steelyard refresh TASK"
-    open_console(json).print(Text(f"{number} accepted. {told}"))
+    open_console(json).print(Text(f"{number} accepted. {told if number else ''}".rstrip()))
     write_json(json, {"accepted": chosen})
 
 

@@ -77,14 +77,14 @@ def test_any_bytes_give_documents_or_a_reason(suffix, content):
     read_and_check(f"a{suffix}", content)
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(content=markup)
 def test_the_headings_of_any_markup_stand_where_they_say(content):
     read_and_check("a.md", content)
     read_and_check("a.rst", content)
 
 
-@settings(max_examples=120)
+@settings(max_examples=200)
 @given(content=html)
 def test_the_headings_of_any_html_stand_where_they_say(content):
     read_and_check("a.html", content)
