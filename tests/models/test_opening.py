@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub as hub
 import pytest
 import torch
+import transformers
 from plain import answers, by_the_library, log_prob, spelt
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -23,6 +25,7 @@ from steelyard.models import (
     places,
 )
 from steelyard.models.fake import FakeBackend, FakeEmbedder
+from steelyard.models.hub import only_cached
 from tiny import ask, open_in_float32, write_tiny_model, write_tokenizer
 
 NOWHERE = {
@@ -68,12 +71,72 @@ def test_a_folder_of_nothing_but_code_is_not_run(copied: Path) -> None:
         check_model(ModelSpec("mine", str(copied)))
 
 
-def test_a_hub_id_that_cannot_be_reached_is_an_error_with_what_was_expected() -> None:
-    spec = ModelSpec("mine", "no-such-owner/no-such-model")
-    with pytest.raises(ModelError, match=r"no such folder here, and the hub did not give it"):
-        check_model(spec)
-    with pytest.raises(ModelError, match=r'"no-such-owner/no-such-model" could not be loaded: .*'):
-        open_backend(spec)
+NO_SUCH = ModelSpec("mine", "no-such-owner/no-such-model")
+
+
+def hub_says(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[str]:
+    """A hub that gives no model; returns for which it was asked."""
+    asked: list[str] = []
+
+    def model_info(_: Any, source: str, *, timeout: float) -> None:
+        asked.append(source)
+        raise error
+
+    monkeypatch.setattr(hub.HfApi, "model_info", model_info)
+    only_cached.cache_clear()
+    return asked
+
+
+def http_error(status: int) -> Exception:
+    class Response:
+        status_code = status
+        headers: dict[str, str] = {}  # noqa: RUF012
+        request = None
+
+    return hub.errors.HfHubHTTPError(f"{status} for url", response=Response())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("Name or service not known"), r"cannot be reached, nor .*\(Name or service"),
+        (http_error(503), r"cannot be reached, nor .*\(503"),
+        (http_error(404), r"the hub does not give it \(404"),
+        (http_error(403), r"the hub does not give it \(403"),
+    ],
+)
+def test_a_hub_id_that_is_not_given_is_an_error_at_once_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    asked = hub_says(monkeypatch, error)
+    for attempt in (check_model, open_backend):
+        with pytest.raises(ModelError, match=r'"no-such-owner/no-such-model" is not there: .*'):
+            attempt(NO_SUCH)
+        with pytest.raises(ModelError, match=message):
+            attempt(NO_SUCH)
+    assert set(asked) == {NO_SUCH.source}
+
+
+def test_without_a_network_a_cached_hub_model_is_read_from_the_cache_and_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "models--owner--tiny"
+    shutil.copytree(tiny_folder, kept / "snapshots" / ("a" * 40))
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("a" * 40)
+    for module in (hub.constants, transformers.utils.hub.constants):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path))
+    asked = hub_says(monkeypatch, OSError("no network"))
+    spec = ModelSpec("mine", "owner/tiny")
+    check_model(spec)
+    found = open_backend(spec)
+    monkeypatch.delitem(opening._loaded, "owner/tiny")
+    same = open_backend(ModelSpec("mine", str(tiny_folder)))
+    prompts = [ask("a card that does not work")]
+    assert found.generate(prompts, Sampling(max_tokens=4)) == same.generate(
+        prompts, Sampling(max_tokens=4)
+    )
+    assert asked == ["owner/tiny"]
 
 
 DAMAGE: dict[str, Callable[[Path], Any]] = {

@@ -17,6 +17,7 @@ from typing import Any
 
 from steelyard.core import digest
 from steelyard.errors import ModelError, need
+from steelyard.models.hub import only_cached
 from steelyard.models.places import cache_folder, file_hash, locate
 
 
@@ -99,14 +100,16 @@ def _from_pretrained(source: str, dtype: Any, gguf_file: str | None = None) -> t
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     gguf: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
+    local = only_cached(source)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            source, trust_remote_code=False, **gguf
+            source, trust_remote_code=False, local_files_only=local, **gguf
         )
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             source,
             dtype=dtype,
             trust_remote_code=False,
+            local_files_only=local,
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
             **(gguf or {"use_safetensors": True}),

@@ -5,7 +5,6 @@ A URL, the fake and llama.cpp are opened here too, and a model that is not there
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from steelyard.models import loading
 from steelyard.models.account import Account
 from steelyard.models.base import Backend, Embedder
 from steelyard.models.fake import FakeBackend, FakeEmbedder
+from steelyard.models.hub import only_cached
 from steelyard.models.places import (
     cache_folder,
     embedder_folder,
@@ -88,14 +88,15 @@ def check_embedder(source: str) -> None:
 def _check_hub(source: str) -> None:
     """Ask the hub, or its cache on this machine, for the model's configuration alone."""
     transformers = need("transformers", "torch")
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what it retries is said below
+    local = only_cached(source)
     try:
-        transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+        transformers.AutoConfig.from_pretrained(
+            source, trust_remote_code=False, local_files_only=local
+        )
     except (OSError, ValueError) as error:
         raise ModelError(
-            f'model "{source}" is not there: no such folder here, and the hub did not give it '
-            f"({str(error).splitlines()[0]}). Expected a folder, a .gguf file, or a hub id that "
-            "can be reached from here"
+            f'model "{source}": its config.json cannot be read ({str(error).splitlines()[0]}); '
+            "expected a causal language model that transformers knows"
         ) from error
 
 
