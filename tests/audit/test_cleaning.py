@@ -90,7 +90,7 @@ def test_with_given_splits_only_what_leaks_is_left_out(tmp_path):
     }
 
 
-@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "parquet"])
 def test_every_type_of_file_is_written_as_it_was_read(tmp_path, ending):
     rows = dirty_rows()
     name = f"rows.{ending}"
@@ -105,8 +105,10 @@ def test_every_type_of_file_is_written_as_it_was_read(tmp_path, ending):
 
 
 def _write_as(path: Path, rows: list[dict[str, Any]]) -> None:
-    if path.suffix == ".csv":
-        lines = ["text,target,note", *(f"{r['text']},{r['target']},{r['note']}" for r in rows)]
+    if path.suffix in (".csv", ".tsv"):
+        between = {".csv": ",", ".tsv": "\t"}[path.suffix]
+        cells = [["text", "target", "note"], *([r["text"], r["target"], r["note"]] for r in rows)]
+        lines = [between.join(map(str, own)) for own in cells]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows), encoding="utf-8")

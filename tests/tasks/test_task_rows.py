@@ -41,6 +41,7 @@ def test_every_type_gives_the_same_rows(folder: Path) -> None:
     write("r.jsonl", "\n".join(json.dumps(row) for row in rows))
     write("r.json", json.dumps(rows, indent=1))
     write("r.csv", 'text,label\n"a ""b"", c\nd",é\nx,\n')
+    write("r.tsv", 'text\tlabel\n"a ""b"", c\nd"\té\nx\t\n')
     parquet.write_table(arrow.Table.from_pylist(rows), "r.parquet")
     for suffix in rows_module.READERS:
         assert values(Path("r" + suffix)) == rows
@@ -72,6 +73,12 @@ def test_csv_is_read_as_spreadsheets_of_any_language_write_it(
 def test_marks_within_the_cells_of_a_header_do_not_separate(folder: Path) -> None:
     assert values(write("a.csv", "text,a;b\nx;y,z\n")) == [{"text": "x;y", "a;b": "z"}]
     assert values(write("b.csv", '"text;label"\nx\n')) == [{"text;label": "x"}]
+
+
+def test_tabs_alone_separate_cells_where_the_name_says_so(folder: Path) -> None:
+    assert values(write("a.tsv", "one, two, three\tlabel\nx, y\tz\n")) == [
+        {"one, two, three": "x, y", "label": "z"}
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
@@ -182,7 +189,7 @@ def test_a_byte_order_mark_is_not_data(folder: Path, name: str) -> None:
         (
             "a.txt",
             "x",
-            'a.txt: data file type ".txt" is not known. Known: .jsonl, .json, .csv, .parquet. '
+            'a.txt: data file type ".txt" is not known. Known: .jsonl, .json, .csv, .tsv, .parquet. '
             "Save the rows in one of these types.",
         ),
         (
@@ -205,7 +212,7 @@ def test_a_broken_file_is_an_error_with_line_expectation_and_remedy(
 def test_a_missing_file_is_an_error(folder: Path) -> None:
     assert message(Path("gone.csv")) == (
         "gone.csv: the data file cannot be read (No such file or directory). "
-        "Expected a .jsonl, .json, .csv, .parquet file. Correct the path."
+        "Expected a .jsonl, .json, .csv, .tsv, .parquet file. Correct the path."
     )
 
 

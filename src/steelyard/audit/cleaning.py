@@ -211,7 +211,7 @@ def _write_json(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         writer.writerow(columns)
         writer.writerows([to_text(row.get(column)) for column in columns] for row in rows)
 
@@ -225,5 +225,6 @@ WRITERS: dict[str, Callable[[Path, Sequence[Mapping[str, Json]]], None]] = {
     ".jsonl": _write_jsonl,
     ".json": _write_json,
     ".csv": _write_csv,
+    ".tsv": _write_csv,
     ".parquet": _write_parquet,
 }

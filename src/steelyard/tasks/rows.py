@@ -202,7 +202,8 @@ def _read_csv(path: Path) -> list[RawRow]:
     header: list[str] = []
     line, separator = 1, ","
     try:
-        separator = separator_of(io.StringIO(text.lstrip("\r\n"), newline="").readline())
+        first = io.StringIO(text.lstrip("\r\n"), newline="").readline()
+        separator = "\t" if path.suffix.lower() == ".tsv" else separator_of(first)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         for cells in reader:
             where, line = f"{path}:{line}", reader.line_num + 1
@@ -281,5 +282,6 @@ READERS: dict[str, Callable[[Path], list[RawRow]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,
+    ".tsv": _read_csv,
     ".parquet": _read_parquet,
 }
