@@ -189,8 +189,8 @@ def test_a_byte_order_mark_is_not_data(folder: Path, name: str) -> None:
         (
             "a.txt",
             "x",
-            'a.txt: data file type ".txt" is not known. Known: .jsonl, .json, .csv, .tsv, .parquet. '
-            "Save the rows in one of these types.",
+            'a.txt: data file type ".txt" is not known. Known: .jsonl, .json, .csv, .tsv, '
+            ".parquet. Save the rows in one of these types.",
         ),
         (
             "a.parquet",
