@@ -15,7 +15,7 @@ from steelyard.core import Weights
 from steelyard.training import learner, loop
 from steelyard.training.batches import Encoded
 from steelyard.training.objective import Lesson
-from steelyard.training.preferences import BETA, Pair, Preferences, log_ratios, pair_losses
+from steelyard.training.preferences import BETA, Pair, Preferences, pair_losses, side_losses
 from tiny import WORDS, ask, open_in_float32, some_texts
 
 
@@ -71,15 +71,18 @@ def test_packed_ratios_and_gradients_are_those_of_plain_rows(tiny_folder: Path) 
 
     plain = torch.stack(
         [
-            log_probability(decoder.model, pair.chosen)
-            - log_probability(decoder.model, pair.rejected)
-            for pair in pairs
-        ]
+            torch.stack([log_probability(decoder.model, side) for side in (p.chosen, p.rejected)])
+            for p in pairs
+        ],
+        dim=1,
     )
     with torch.inference_mode():
-        assert log_ratios(decoder, pairs).tolist() == pytest.approx(plain.tolist(), abs=1e-3)
+        found = torch.stack(side_losses(decoder, pairs))
+    torch.testing.assert_close(found, -plain.detach(), rtol=0, atol=1e-3)
     reference = torch.tensor([pair.reference for pair in pairs])
-    pair_losses(plain, reference).mean().backward()
+    chosen, rejected = plain
+    held = chosen / torch.tensor([len(pair.chosen.target) for pair in pairs])
+    (pair_losses(chosen - rejected, reference) - held).mean().backward()
     expected = [parameter.grad.clone() for parameter in learning.parameters]
     for limit in (10, 60, 10_000):  # one pair a batch, some, all
         for parameter in learning.parameters:
@@ -107,16 +110,19 @@ def test_the_reference_is_what_the_model_makes_of_each_pair_in_its_own_place(tin
     assert [(p.chosen, p.rejected) for p in referred] == [(p.chosen, p.rejected) for p in pairs]
     for pair in referred:
         with torch.inference_mode():
-            [alone] = log_ratios(tiny.loaded.decoder, [pair]).tolist()
-        assert pair.reference == pytest.approx(alone, abs=1e-4)
+            chosen, rejected = side_losses(tiny.loaded.decoder, [pair])
+        assert pair.reference == pytest.approx(float(rejected - chosen), abs=1e-4)
     assert Preferences().referred(tiny.loaded.decoder, []) == []
 
 
-def test_before_training_the_loss_is_log_two_and_nothing_has_gained(tiny: Any) -> None:
+def test_before_training_the_loss_is_log_two_and_the_chosen_answers_own(tiny: Any) -> None:
     decoder, objective = tiny.loaded.decoder, Preferences()
     referred = objective.referred(decoder, pairs_of(tiny))
     found = objective.held_out(decoder, referred)
-    assert found["held_out_loss"] == pytest.approx(math.log(2), abs=1e-4)
+    with torch.inference_mode():
+        own = [float(side_losses(decoder, [p])[0]) / len(p.chosen.target) for p in referred]
+    expected = math.log(2) + sum(own) / len(own)
+    assert found["held_out_loss"] == pytest.approx(expected, abs=1e-3)
     ahead = sum(pair.reference > 0 for pair in referred) / len(referred)
     assert found["preference_accuracy"] == ahead
 

@@ -12,7 +12,17 @@ import torch
 
 from steelyard.core import ModelSpec, Objective, Weights
 from steelyard.errors import TrainingError
-from steelyard.training import Job, Progress, TrainingRow, learner, lessons, loop, replay, worker
+from steelyard.training import (
+    PAIR_EPOCHS,
+    Job,
+    Progress,
+    TrainingRow,
+    learner,
+    lessons,
+    loop,
+    replay,
+    worker,
+)
 from steelyard.training.teacher import Teacher
 from tiny import WORDS, ask, open_in_float32, some_texts
 
@@ -131,6 +141,15 @@ def test_preferences_report_what_was_preferred_before_and_after(
     curve = train(job(backend, "examples", "preferences"), tmp_path)
     assert 0 <= curve["preference_accuracy_before"] <= 1
     assert set(curve["points"][-1]) >= {"preference_accuracy", "reward_accuracy", "held_out_loss"}
+
+
+def test_preferences_after_another_stage_are_gone_over_once_and_slowly() -> None:
+    both = Weights("lora", learn=("examples", "preferences"), epochs=4)
+    first, then = (lessons.weights_of(both, stage) for stage in both.learn)
+    assert (first.epochs, then.epochs) == (4, PAIR_EPOCHS)
+    assert then.peak_learning_rate < first.peak_learning_rate == both.peak_learning_rate
+    alone = Weights("lora", learn=("preferences",), epochs=4)
+    assert lessons.weights_of(alone, "preferences").epochs == 4
 
 
 def test_a_teacher_of_another_model_teaches_by_its_answers_alone(

@@ -28,7 +28,15 @@ from steelyard.recipes import trained
 from steelyard.store import Artefacts, Database
 from steelyard.store.files import StoredFile, new_id
 from steelyard.store.tuning import ACTIVE, TuningJob
-from steelyard.training import BETA, Job, Progress, TrainingRow, held_out_rows, last_step
+from steelyard.training import (
+    BETA,
+    PAIR_EPOCHS,
+    Job,
+    Progress,
+    TrainingRow,
+    held_out_rows,
+    last_step,
+)
 from steelyard.training.chat_file import ChatFile, Form, held_out_as, read_chat_file
 
 Method = Literal["supervised", "dpo"]
@@ -135,10 +143,11 @@ def _refused(message: str, param: str) -> RequestError:
 def _weights(order: Order) -> Weights:
     """As `weigh` trains, unless the order says more. Epochs that are named are all run."""
     usual = Weights("lora")
+    epochs = order.epochs or (PAIR_EPOCHS if order.method == "dpo" else usual.epochs)
     return Weights(
         "lora",
         learn=(STAGES[order.method],),
-        epochs=order.epochs or usual.epochs,
+        epochs=epochs,
         patience=order.epochs or usual.patience,
         batch_size=order.batch_size or usual.batch_size,
         learning_rate=usual.peak_learning_rate * (order.learning_rate_multiplier or 1.0),

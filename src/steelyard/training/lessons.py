@@ -20,7 +20,7 @@ from steelyard.models.decoder import Decoder
 from steelyard.models.torch_backend import TorchBackend
 from steelyard.training import documents, replay, teacher
 from steelyard.training.batches import Encoded
-from steelyard.training.job import Job, TrainingRow, held_out_rows
+from steelyard.training.job import PAIR_EPOCHS, Job, TrainingRow, held_out_rows
 from steelyard.training.objective import Examples, Lesson
 from steelyard.training.preferences import Pair, Preferences
 
@@ -64,8 +64,10 @@ def begin(lesson: Lesson[Any], decoder: Decoder) -> tuple[Lesson[Any], Counts]:
 
 
 def weights_of(weights: Weights, stage: Objective) -> Weights:
-    """The numbers of one stage."""
-    return replace(weights, learning_rate=weights.peak_learning_rate * SLOWER.get(stage, 1.0))
+    """The numbers of one stage. Preferences that follow another stage are gone over once."""
+    rate = weights.peak_learning_rate * SLOWER.get(stage, 1.0)
+    later = stage == "preferences" and weights.learn[0] != stage
+    return replace(weights, learning_rate=rate, epochs=PAIR_EPOCHS if later else weights.epochs)
 
 
 # ---------------------------------------------------------------- texts

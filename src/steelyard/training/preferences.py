@@ -1,10 +1,14 @@
 """Learning which of two answers is preferred (direct preference optimisation).
 
-    loss = −log σ( β (r − r₀) )      r = log π(chosen | prompt) − log π(rejected | prompt)
+    loss = −log σ( β (r − r₀) )  −  log π(chosen | prompt) / tokens of chosen
 
-r is what the model that learns makes of a pair, and r₀ what the same model did before it began.
+    r = log π(chosen | prompt) − log π(rejected | prompt)
 
-Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
+r is what the model that learns makes of a pair, and r₀ what the same model did before it began. The
+second term holds the chosen answer where it is: the first is content when both become less likely.
+
+Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7; Pang et al. 2024, arXiv:2404.19733,
+equation 1, both terms weighted alike as there.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """The loss above, in nats per pair."""
+    """The loss above, per pair: nats of the first term and nats a token of the second."""
 
     beta: float = BETA
 
@@ -57,39 +61,45 @@ class Preferences:
             yield batch
 
     def loss(self, decoder: Decoder, rows: Sequence[Pair]) -> Tensor:
-        ratios = log_ratios(decoder, rows)
-        before = ratios.new_tensor([pair.reference for pair in rows])
-        return pair_losses(ratios, before, self.beta).sum()
+        chosen, rejected = side_losses(decoder, rows)
+        return self._losses(chosen, rejected, rows).sum()
 
     def held_out(self, decoder: Decoder, rows: Sequence[Pair]) -> dict[str, float]:
         """Beside the loss: `preference_accuracy`, the share of pairs whose chosen answer is the
         likelier one, and `reward_accuracy`, that of pairs in which it has gained more than the
         rejected one. The first can be told before training too."""
-        now = self.ratios(decoder, rows)
+        chosen, rejected = self.sides(decoder, rows)
+        now = rejected - chosen
         before = torch.tensor([pair.reference for pair in rows])
         return {
-            "held_out_loss": float(pair_losses(now, before, self.beta).mean()),
+            "held_out_loss": float(self._losses(chosen, rejected, rows).mean()),
             "preference_accuracy": float((now > 0).float().mean()),
             "reward_accuracy": float((now > before).float().mean()),
         }
 
-    def ratios(self, decoder: Decoder, rows: Sequence[Pair]) -> Tensor:
-        """The log-ratio of every pair, without gradients. Shapes: N pairs → [N]."""
+    def _losses(self, chosen: Tensor, rejected: Tensor, rows: Sequence[Pair]) -> Tensor:
+        before = chosen.new_tensor([pair.reference for pair in rows])
+        tokens = chosen.new_tensor([len(pair.chosen.target) for pair in rows])
+        return pair_losses(rejected - chosen, before, self.beta) + chosen / tokens
+
+    def sides(self, decoder: Decoder, rows: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+        """`side_losses` of many pairs, without gradients. Shapes: N pairs → [N] each."""
         order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
         with torch.inference_mode():
-            found = torch.cat(
-                [
-                    log_ratios(decoder, micro).cpu()
-                    for micro in self.micro_batches(rows, decoder.tokens_at_once)
-                ]
-            )
-        return torch.empty_like(found).index_copy_(0, torch.tensor(order), found)
+            found = [
+                torch.stack(side_losses(decoder, micro)).cpu()
+                for micro in self.micro_batches(rows, decoder.tokens_at_once)
+            ]
+        both = torch.cat(found, dim=1)
+        both = torch.empty_like(both).index_copy_(1, torch.tensor(order), both)
+        return both[0], both[1]
 
     def referred(self, decoder: Decoder, rows: Sequence[Pair]) -> list[Pair]:
         """The pairs, with what the model as it is now makes of them as their reference."""
         if not rows:
             return []
-        ratios = self.ratios(decoder, rows).tolist()
+        chosen, rejected = self.sides(decoder, rows)
+        ratios = (rejected - chosen).tolist()
         return [replace(pair, reference=own) for pair, own in zip(rows, ratios, strict=True)]
 
 
@@ -98,8 +108,8 @@ def pair_losses(ratios: Tensor, reference: Tensor, beta: float = BETA) -> Tensor
     return -functional.logsigmoid(beta * (ratios - reference))
 
 
-def log_ratios(decoder: Decoder, pairs: Sequence[Pair]) -> Tensor:
-    """By how many nats each chosen answer is likelier than the rejected one. Shapes: [B]."""
+def side_losses(decoder: Decoder, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """−log π of every chosen and of every rejected answer, in nats. Shapes: [B] each."""
     rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     batch = batches.pack(rows, decoder.device)
     attend = WholeRows(batch.shared, batch.packing, decoder.head.weight)
@@ -110,4 +120,4 @@ def log_ratios(decoder: Decoder, pairs: Sequence[Pair]) -> Tensor:
         for own, wanted in zip(states.split(sizes), batch.targets.split(sizes), strict=True)
     ]
     chosen, rejected = torch.stack(losses).unflatten(0, (-1, 2)).unbind(1)
-    return rejected - chosen
+    return chosen, rejected
