@@ -24,7 +24,7 @@ TRAIN = [
 TASK = make_task(TRAIN, Output("text"))
 
 
-def lora(share: float, **context: object) -> object:
+def lora(share: float | None, **context: object) -> object:
     parts = Context(**{"passages": 3, **context})
     return recipe("r", context=parts, weights=Weights("lora", evidence_share=share))
 
@@ -45,6 +45,13 @@ def test_exactly_the_stated_share_of_training_rows_is_shown_its_evidence(share):
     with_it = [row.id in documents for row, documents in zip(TRAIN, found, strict=True)]
     assert sum(with_it) == round(share * len(TRAIN))
     assert {len(documents) for documents in found} == {3}
+
+
+def test_without_a_share_all_are_shown_it_but_a_fifth_where_the_task_may_abstain():
+    assert all(evidence_shown(lora(None), TASK, 0).values())
+    knowledge = replace(TASK.knowledge, abstain="I do not know.")
+    found = evidence_shown(lora(None), replace(TASK, knowledge=knowledge), 0)
+    assert sum(found.values()) == round(0.8 * len(TRAIN))
 
 
 def test_which_rows_those_are_depends_on_the_seed_alone():

@@ -92,7 +92,7 @@ trained = st.builds(
     learn=st.lists(
         st.sampled_from(["documents", "examples", "teacher"]), min_size=1, unique=True
     ).map(tuple),
-    evidence_share=st.floats(0, 1),
+    evidence_share=st.none() | st.floats(0, 1),
     replay_share=st.floats(0, 1),
     teacher=st.none() | contexts,
     teacher_model=st.none() | st.just("fake"),

@@ -94,7 +94,8 @@ class Weights:
     `teacher` answers, and which of two answers is preferred (`preferences`).
 
     `evidence_share` of the rows whose evidence is known are shown a passage of it, the others near
-    misses alone; it matters where the context has passages. `replay_share` of what is read with
+    misses alone (None: all, or four in five where the task may abstain, as the fifth then learns
+    to); it matters where the context has passages. `replay_share` of what is read with
     documents and inputs is text of the base's own. Of each document `paraphrases` copies are read
     too, that `paraphrase_model` writes in other words. `teacher` is the context that teaches, and
     `teacher_model` the model that does; without one the base teaches itself.
@@ -117,7 +118,7 @@ class Weights:
     weight_decay: float = 0.0
     patience: int = 1
     learn: tuple[Objective, ...] = ("examples",)
-    evidence_share: float = 0.8  # Source: 40-100 % in RAFT, Zhang et al. 2024, arXiv:2403.10131
+    evidence_share: float | None = None
     replay_share: float = 0.1
     paraphrases: int = 0
     paraphrase_model: str | None = None

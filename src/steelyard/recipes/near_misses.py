@@ -18,6 +18,10 @@ from collections.abc import Sequence
 
 from steelyard.core import Passage, Query, Recipe, Task
 
+# Of rows that are shown their evidence. Source: ours, docs/log/2026-11-27-objectives.md; RAFT has
+# 40 to 100 %.
+ALWAYS, WHERE_ONE_MAY_ABSTAIN = 1.0, 0.8
+
 
 def evidence_shown(recipe: Recipe, task: Task, seed: int) -> dict[str, bool]:
     """Of each training row of known evidence, by its id, whether it is shown that evidence.
@@ -31,7 +35,10 @@ def evidence_shown(recipe: Recipe, task: Task, seed: int) -> dict[str, bool]:
         return {}
     known = [example.id for example in task.train if example.evidence]
     known.sort(key=lambda id: hashlib.sha256(f"evidence:{seed}:{id}".encode()).digest())
-    count = round(weights.evidence_share * len(known))
+    share = weights.evidence_share
+    if share is None:
+        share = ALWAYS if task.knowledge.abstain is None else WHERE_ONE_MAY_ABSTAIN
+    count = round(share * len(known))
     return {id: place < count for place, id in enumerate(known)}
 
 
