@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from steelyard.core import Json
-from steelyard.errors import ModelError, need
+from steelyard.errors import ModelError
 from steelyard.models.gguf_header import read_header
+from steelyard.models.hub import cached_config
 from steelyard.models.places import locate
 
 # What a .gguf file calls the sizes, after its architecture's name, and what config.json does.
@@ -47,15 +47,12 @@ def model_config(source: str) -> dict[str, Json]:
 
 
 def _cached(hub_id: str) -> Path:
-    """The config.json of a hub id in this machine's cache; nothing is asked of the hub."""
-    hub: Any = need("huggingface_hub", "torch")
-    found = hub.try_to_load_from_cache(hub_id, "config.json")
-    if not isinstance(found, str):
+    if (found := cached_config(hub_id)) is None:
         raise ModelError(
             f'the config.json of "{hub_id}" is not in the cache of this machine, and a plan '
             "downloads nothing; name a folder with a config.json"
         )
-    return Path(found)
+    return found
 
 
 def _gguf_config(path: Path) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""Models by hub id: the hub is asked once whether it can be reached, and by whom it can be read.
+"""Models by hub id: the hub is asked once whether it can be reached and gives a model.
 
 The libraries that load them ask anew for every file, five times over half a minute where there is
 no network, also for files that lie in this machine's cache.
@@ -19,7 +19,7 @@ ANSWERS_WITHIN = 10.0  # seconds
 def only_cached(source: str) -> bool:
     """Whether a model must come from this machine's cache, since the hub cannot be reached.
 
-    Places that are no hub ids never need to; they are not asked for.
+    What lies in a place of this machine is no hub id, and is not asked for.
 
     Raises:
         ModelError: the hub has no such model or does not give it, or cannot be reached and the
@@ -38,11 +38,18 @@ def only_cached(source: str) -> bool:
         why = error
     else:
         return False
-    if not isinstance(hub.try_to_load_from_cache(source, "config.json"), str):
+    if cached_config(source) is None:
         raise ModelError(
             _gone(source, "cannot be reached, nor has it been loaded here before", why)
         ) from why
     return True
+
+
+def cached_config(source: str) -> Path | None:
+    """The config.json of a hub id in this machine's cache; nothing is asked of the hub."""
+    hub: Any = need("huggingface_hub", "torch")
+    found = hub.try_to_load_from_cache(source, "config.json")
+    return Path(found) if isinstance(found, str) else None
 
 
 def _gone(source: str, how: str, error: Exception) -> str:

@@ -19,9 +19,7 @@ CURVE_FILE = "learning_curve.json"
 HELD_OUT_SHARE = 0.1
 HELD_OUT_ROWS = (8, 64)  # fewer say nothing, more cost time. Source: ours
 BETA = 0.1  # of preferences. Source: Rafailov et al. 2023, arXiv:2305.18290, appendix B
-PAIR_EPOCHS = (
-    1  # over preferences; more cost score. Source: ours, docs/log/2026-11-27-objectives.md
-)
+PAIR_EPOCHS = 1  # of preferences. Source: ours, docs/log/2026-11-27-objectives.md
 SMALLEST_SPLIT = 24  # with fewer rows every one is trained on, without early stopping
 
 

@@ -7,8 +7,8 @@
 r is what the model that learns makes of a pair, and r₀ what the same model did before it began. The
 second term holds the chosen answer where it is: the first is content when both become less likely.
 
-Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7; Pang et al. 2024, arXiv:2404.19733,
-equation 1, both terms weighted alike as there.
+Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7; the second term after Pang et al. 2024,
+arXiv:2404.19733; that both weigh alike is ours, docs/log/2026-11-27-objectives.md.
 """
 
 from __future__ import annotations
