@@ -43,7 +43,7 @@ import trl_peer
 from base_models import SEQUENCE, SHAPES, Models, device, embedded, random_weights
 from rounds import OURS, Contender, Work
 from rows import LENGTHS, Lengths, Timed, flop_per_row, random_rows
-from steelyard.core import Weights
+from steelyard.core import Limits, Weights
 from steelyard.training import Progress, batches, learner, loop
 from steelyard.training.batches import Encoded
 from steelyard.training.objective import Examples, Lesson
@@ -88,8 +88,10 @@ class Stopwatch:
 
 
 def learn(decoder: Any, rows: Sequence[Encoded], weights: Weights, folder: Path, log: Any) -> None:
-    """Our training, without rows held out."""
+    """Our training, without rows held out; on a CPU within the memory that a task gives it."""
     learning, lesson = learner.begin(decoder, weights, seed=SEED), Lesson(Examples(), rows)
+    if decoder.device.type == "cpu":
+        batches.fit_memory(decoder, rows, Limits().memory_gb)
     loop.train(learning, lesson, weights=weights, seed=SEED, folder=folder, log=log)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import threading
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -18,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from steelyard.models import lora
 from steelyard.models.decoder import Decoder
 from steelyard.models.fused import Product
-from steelyard.training import batches, loop, target_loss
+from steelyard.training import batches, step, target_loss
 from steelyard.training.batches import Encoded
 from steelyard.training.objective import Examples, mean_loss
 
@@ -142,7 +144,7 @@ def ours(
         patch.setattr(batches, "WORTH_SHARING", worth)
         patch.setattr(target_loss, "states_at_once", lambda _: at_once)
         num_tokens = sum(map(EXAMPLES.count, rows))
-        total = loop.backward(decoder, EXAMPLES, rows)
+        total = step.backward(decoder, EXAMPLES, rows)
     return total / num_tokens, gradient(parameters)
 
 
@@ -171,6 +173,7 @@ def apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     worth=st.sampled_from([0, 1, 20, 64, 10_000]),
     limit=st.integers(1, 200),
     at_once=st.integers(1, 50),
+    lanes=st.integers(1, 3),
     checkpointing=st.booleans(),
 )
 def test_a_step_has_the_loss_and_gradient_of_one_padded_batch(
@@ -215,6 +218,8 @@ def test_sharing_splitting_and_computing_twice_change_no_gradient(family: str) -
         {"limit": 1},
         {"at_once": 1},
         {"checkpointing": True},
+        {"lanes": 2},
+        {"lanes": 2, "worth": 1, "limit": 60, "at_once": 3, "checkpointing": True},
         {"worth": 1, "limit": 60, "at_once": 3, "checkpointing": True},
     ]
     for change in changes:
@@ -223,6 +228,44 @@ def test_sharing_splitting_and_computing_twice_change_no_gradient(family: str) -
         assert apart(found, expected) < 1e-5
         for name in expected:  # not one layer is wrong that is small beside the others
             assert apart({name: found[name]}, {name: expected[name]}) < 5e-5
+
+
+def test_lanes_add_to_what_is_there_in_the_same_order_every_time() -> None:
+    decoder, parameters = learning("llama")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder, "lanes", 2)
+        patch.setattr(decoder, "tokens_at_once", 40)
+        threads = torch.get_num_threads()
+        once = [step.backward(decoder, EXAMPLES, some_rows())]
+        first = gradient(parameters)
+        for _ in range(5):
+            once.append(step.backward(decoder, EXAMPLES, some_rows()))
+            again = gradient(parameters)
+            assert all(torch.equal(again[name], first[name]) for name in first)
+        assert set(once) == {once[0]}
+        assert torch.get_num_threads() == threads
+        for _ in range(2):
+            step.backward(decoder, EXAMPLES, some_rows())
+        twice = gradient(parameters)
+    assert apart(twice, {name: 2 * value for name, value in first.items()}) < 1e-6
+
+
+def test_lanes_run_beside_each_other_and_a_lone_row_needs_none() -> None:
+    decoder, parameters = learning("llama")
+    both = threading.Barrier(2, timeout=20)
+
+    class Meeting(Examples):
+        """Comes to an end only where two are under way."""
+
+        def loss(self, decoder: Decoder, rows: Sequence[Encoded]) -> Tensor:
+            both.wait()
+            return super().loss(decoder, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder, "lanes", 2)
+        step.backward(decoder, Meeting(), some_rows())
+        step.backward(decoder, EXAMPLES, some_rows()[:1])
+    gradient(parameters)
 
 
 def test_the_order_of_rows_changes_no_gradient() -> None:
@@ -244,7 +287,7 @@ def test_all_weights_have_the_gradient_that_transformers_gives_them(
     decoder.tokens_at_once = 60
     rows = some_rows()
     count = sum(map(EXAMPLES.count, rows))
-    loss = loop.backward(decoder, EXAMPLES, rows)
+    loss = step.backward(decoder, EXAMPLES, rows)
     expected = whole_batch_loss(plain, rows)
     expected.backward()
     assert loss / count == pytest.approx(expected.item(), rel=1e-5)
@@ -289,7 +332,7 @@ def test_checkpointing_runs_each_layer_twice_and_only_where_it_learns() -> None:
 
 
 def learn(decoder: Decoder) -> None:
-    loop.backward(decoder, EXAMPLES, some_rows())
+    step.backward(decoder, EXAMPLES, some_rows())
 
 
 def hold_out(decoder: Decoder) -> None:
@@ -310,7 +353,7 @@ def test_only_the_active_adapter_gets_gradients() -> None:
     lora.add(decoder.model, "other", rank=2, alpha=4, seed=0)
     decoder.switch.active = "x"
     try:
-        loop.backward(decoder, EXAMPLES, some_rows())
+        step.backward(decoder, EXAMPLES, some_rows())
         learned = {n for n, p in decoder.model.named_parameters() if p.grad is not None}
         assert learned == {n for n in parameters if ".adapters.x." in n}
         assert len(learned) == 2 * 2 * 7  # A and B of seven linear layers in two layers
@@ -325,7 +368,7 @@ def test_a_fresh_adapter_learns_only_its_second_half() -> None:
     decoder, _ = learning("llama")
     fresh = lora.add(decoder.model, "fresh", rank=2, alpha=4, seed=0)
     try:
-        loop.backward(decoder, EXAMPLES, some_rows())
+        step.backward(decoder, EXAMPLES, some_rows())
         norms = [float(p.grad.norm()) for p in fresh if p.grad is not None]
         assert len(norms) == len(fresh)
         assert set(norms[::2]) == {0.0}  # B is zero, and A is seen through it

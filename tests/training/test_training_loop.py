@@ -14,10 +14,11 @@ import torch
 from steelyard.core import Weights
 from steelyard.errors import TrainingError
 from steelyard.models import Sampling, lora
-from steelyard.models.decoder import Decoder
+from steelyard.models.decoder import MICRO_BATCH_TOKENS, Decoder
 from steelyard.training import Progress, checkpoint, learner, loop
 from steelyard.training.batches import Encoded
 from steelyard.training.objective import Examples, Lesson, mean_loss
+from steelyard.training.step import backward as take_gradient
 from tiny import WORDS, ask, open_in_float32
 
 PAIRS = list(zip(WORDS, WORDS[1:] + WORDS[:1], strict=True))
@@ -118,7 +119,7 @@ def test_the_curve_shows_the_mean_loss_per_token_since_the_last_point(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summed: list[tuple[float, int]] = []
-    backward = loop.backward
+    backward = take_gradient
 
     def watched(decoder: Any, objective: Any, rows: Any, ranks: Any) -> float:
         count = sum(map(objective.count, rows))
@@ -342,7 +343,7 @@ def test_full_weights_beside_bfloat16_move_by_less_than_it_can_tell(tiny_folder:
     learning = learner.begin(decoder, FULL, seed=5)
     assert {p.dtype for p in learning.parameters} == {torch.float32}
     before = learning.tensors()
-    loop.backward(decoder, Examples(), encode(backend, PAIRS))
+    take_gradient(decoder, Examples(), encode(backend, PAIRS))
     assert all(part.grad is None for part in decoder.weights().values())
     assert all(exact.grad is not None for exact in learning.parameters)
     with torch.no_grad():
@@ -360,7 +361,7 @@ def test_full_weights_beside_bfloat16_move_by_less_than_it_can_tell(tiny_folder:
 def test_a_loss_that_is_no_number_later_on_keeps_the_best_weights_and_says_so(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backward = loop.backward
+    backward = take_gradient
     steps = iter(range(100))
 
     def poisoned(*given: Any) -> float:
@@ -381,7 +382,7 @@ def test_a_loss_that_is_no_number_later_on_keeps_the_best_weights_and_says_so(
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backward = loop.backward
+    backward = take_gradient
 
     def poisoned(decoder: Any, *given: Any) -> float:
         found: float = backward(decoder, *given)
@@ -416,6 +417,34 @@ def test_when_memory_runs_out_fewer_rows_run_at_once_and_the_step_is_the_same(
     assert state.step == NUM_STEPS
     assert max(sizes[state.halved :]) <= 2
     assert sizes[: state.halved] == [3] * state.halved  # and then never again
+    for name, value in learned(backend).items():
+        torch.testing.assert_close(value, learned(expected)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_when_memory_runs_out_two_lanes_become_one_before_rows_are_halved(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = Run(tiny_folder, tmp_path / "enough")()
+
+    class Scarce(Examples):
+        """Memory for one batch at once."""
+
+        def loss(self, decoder: Any, rows: Any) -> torch.Tensor:
+            if decoder.lanes > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().loss(decoder, rows)
+
+    monkeypatch.setattr("test_training_loop.Examples", Scarce)
+    begin = learner.begin
+
+    def in_lanes(decoder: Any, *given: Any, **named: Any) -> Any:
+        decoder.lanes = 2
+        return begin(decoder, *given, **named)
+
+    monkeypatch.setattr(learner, "begin", in_lanes)
+    backend, state = Run(tiny_folder, tmp_path / "scarce")()
+    decoder = backend.loaded.decoder
+    assert (state.halved, decoder.lanes, decoder.tokens_at_once) == (1, 1, MICRO_BATCH_TOKENS)
     for name, value in learned(backend).items():
         torch.testing.assert_close(value, learned(expected)[name], rtol=1e-3, atol=1e-4)
 

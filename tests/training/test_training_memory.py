@@ -18,6 +18,7 @@ from steelyard.training import Job, TrainingRow, batches, worker
 from steelyard.training.batches import (
     Encoded,
     bytes_per_token,
+    fit_memory,
     micro_batches,
     pack,
     tokens_at_once,
@@ -110,6 +111,27 @@ def test_how_many_tokens_go_at_once_worked_by_hand() -> None:
     assert tokens_at_once(plain, 100, 10**12) == MICRO_BATCH_TOKENS
 
 
+def test_a_step_has_two_lanes_where_each_can_hold_the_longest_row(
+    slim: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(3, 100)
+    two = 2 * 100 * bytes_per_token(slim, 100) / 1e9
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    fit_memory(slim, rows, two + 1e-9)
+    assert (slim.lanes, slim.tokens_at_once) == (2, 100)
+    fit_memory(slim, rows, 0.99 * two)
+    assert slim.lanes == 1
+    assert 100 < slim.tokens_at_once < 200
+    assert not slim.checkpointing
+    slim.switch.dropout = 0.1  # all threads would share its chance
+    fit_memory(slim, rows, 1.0)
+    assert slim.lanes == 1
+    slim.switch.dropout = 0.0
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    fit_memory(slim, rows, 1.0)
+    assert slim.lanes == 1
+
+
 def test_a_child_that_may_hold_little_learns_the_same_in_smaller_pieces(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +146,7 @@ def test_a_child_that_may_hold_little_learns_the_same_in_smaller_pieces(
         return found
 
     monkeypatch.setattr(batches, "micro_batches", watched)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
     def train(memory_gb: float, name: str) -> tuple[Decoder, list[float]]:
         backend = open_in_float32(tiny_folder)

@@ -59,8 +59,10 @@ class Decoder:
         bias = None if self.head.bias is None else self.head.bias.detach()
         self.output = Product(self.head.weight.detach(), bias, lay_out=lay_out)
         self.layers = [_Layer(layer, self.switch, lay_out) for layer in model.model.layers]
-        # While training: tokens per pass, and whether layers are computed twice and keep less.
+        # While training: tokens per pass, how many passes run side by side, and whether layers
+        # are computed twice and keep less.
         self.tokens_at_once = MICRO_BATCH_TOKENS
+        self.lanes = 1
         self.checkpointing = False
 
     @property

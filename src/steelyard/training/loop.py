@@ -24,7 +24,6 @@ from torch import Tensor
 
 from steelyard.core import Json, Weights
 from steelyard.errors import TrainingError
-from steelyard.models.decoder import Decoder
 from steelyard.models.torch_backend import out_of_memory
 from steelyard.training import batches, checkpoint
 from steelyard.training.job import Progress
@@ -32,6 +31,7 @@ from steelyard.training.learner import Learner
 from steelyard.training.objective import Lesson, Objective, Pace, Row
 from steelyard.training.ranks import ALONE, Ranks
 from steelyard.training.sharding import gathered, spread
+from steelyard.training.step import backward, halve
 
 EVALUATIONS_PER_EPOCH = 2
 FLOOR = 0.1  # of the peak learning rate, at the end
@@ -129,8 +129,8 @@ def _begun(
         return State(num_steps=pace.num_steps), learner.tensors()
     tensors, plain = found
     state = State(**{**plain, "num_steps": pace.num_steps})
-    decoder = learner.decoder
-    decoder.tokens_at_once = max(1, decoder.tokens_at_once >> state.halved)
+    for _ in range(state.halved):
+        halve(learner.decoder)
     return state, _restore(learner, optimizer, tensors)
 
 
@@ -200,7 +200,8 @@ def _take(
             if not out_of_memory(error):
                 raise
             # Where processes lend each other weights, all must run as many times as each other.
-            if ranks.size > 1 or decoder.tokens_at_once <= min(map(len, rows)):
+            one_row = decoder.lanes == 1 and decoder.tokens_at_once <= min(map(len, rows))
+            if ranks.size > 1 or one_row:
                 raise TrainingError(
                     f"memory ran out at step {state.step + 1} with {decoder.tokens_at_once} "
                     f"tokens at once, and the longest row has {max(map(len, rows))}; shorten the "
@@ -209,7 +210,7 @@ def _take(
         for parameter in learner.parameters:
             parameter.grad = None
         state.halved += 1
-        decoder.tokens_at_once //= 2
+        halve(decoder)
         torch.manual_seed(torch.initial_seed())  # the same chance again
 
 
@@ -235,27 +236,6 @@ def _give_up(state: State, chosen: Sequence[int], *, loss_sum: float, norm: floa
         raise TrainingError(f"{wrong}; lower the learning rate or look at these rows")
     state.trouble = wrong
     state.stopped = f"{wrong}; the weights of step {state.best_step} were kept"
-
-
-def backward(
-    decoder: Decoder, objective: Objective[Row], rows: Sequence[Row], ranks: Ranks = ALONE
-) -> float:
-    """Accumulate the gradient of the mean loss over the rows of one step, this process's share.
-
-    Micro-batches are weighted by what is counted in them, so how the rows are split does not
-    change the gradient. Returns the summed loss of the share in nats.
-    """
-    count = sum(map(objective.count, rows))
-    micros = list(objective.micro_batches(ranks.share(rows), decoder.tokens_at_once))
-    blanks = ranks.most(len(micros)) - len(micros)  # all lend weights as often
-    losses = []
-    for micro in micros:
-        loss = objective.loss(decoder, micro)
-        (loss / count).backward()
-        losses.append(loss.detach())
-    for _ in range(blanks):
-        (0 * objective.loss(decoder, rows[:1])).backward()
-    return float(torch.stack(losses).sum()) if losses else 0.0  # the one wait for a GPU in a step
 
 
 def set_learning_rate(optimizer: Any, weights: Weights, pace: Pace, *, step: int) -> None:

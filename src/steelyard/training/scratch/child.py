@@ -30,6 +30,7 @@ from steelyard.training.scratch import choices
 from steelyard.training.scratch.choices import BLOCK_TOKENS, Course, Shape
 from steelyard.training.scratch.job import COURSE_FILE, ScratchJob, corpus_bytes
 from steelyard.training.scratch.making import fresh_model, learn_tokenizer, whole_folder
+from steelyard.training.step import backward
 
 PROBE_STEPS = 3  # measured; one before them pays for what is set up once
 
@@ -211,7 +212,7 @@ def _speed(shape: Shape, job: ScratchJob, rows: Sequence[Encoded], before: Cours
             started = time.perf_counter()
         order = batches.rows_of_step(len(rows), batch_rows, step, job.seed)
         chosen = [rows[place] for place in order]
-        loop.backward(learning.decoder, Examples(), chosen)
+        backward(learning.decoder, Examples(), chosen)
         optimizer.step()
         optimizer.zero_grad()
         learning.stepped()
