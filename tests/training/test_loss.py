@@ -30,7 +30,7 @@ class Table:
 
     def __init__(self, rows: list[list[float]]) -> None:
         self.device = torch.device("cpu")
-        self.tokens_at_once = 100
+        self.tokens_at_once, self.lanes = 100, 1
         self.table = torch.tensor(rows)
         self.head = nn.Linear(len(rows), len(rows), bias=False)
         nn.init.eye_(self.head.weight).requires_grad_(requires_grad=False)

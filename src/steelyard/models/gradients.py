@@ -71,7 +71,8 @@ class _RmsNorm(torch.autograd.Function):
             to_weight = (gradient.float() * unit).flatten(0, -2).sum(0).to(weight.dtype)
         wide = gradient.float() * weight.float()
         share = (wide * unit).mean(-1, keepdim=True)
-        return ((wide - unit * share) * scale).to(x.dtype), to_weight, None
+        # In place: all of these are its own.
+        return wide.sub_(unit.mul_(share)).mul_(scale).to(x.dtype), to_weight, None
 
 
 class _SwiGlu(torch.autograd.Function):
@@ -88,5 +89,5 @@ class _SwiGlu(torch.autograd.Function):
         found = torch.empty_like(gate_and_up)
         to_gate, to_up = found.chunk(2, dim=-1)
         torch.mul(functional.silu(gate), gradient, out=to_up)
-        to_gate.copy_(torch.ops.aten.silu_backward(gradient * up, gate))
+        torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=to_gate)
         return found

@@ -21,9 +21,9 @@ from torch import Tensor
 from steelyard.models.attention import Packing
 from steelyard.models.decoder import MICRO_BATCH_TOKENS, Decoder
 from steelyard.models.kv_cache import common
+from steelyard.training import lanes
 
 MOST_PADDED = 2  # times that, where attention sets rows as long as the longest. Source: ours
-LANES = 2  # of which each has half of the threads; more were not measured. Source: ours
 WORTH_SHARING = 64  # tokens saved, before a beginning is worth attention of its own. Source: ours
 
 
@@ -66,16 +66,9 @@ def fit_memory(decoder: Decoder, rows: Sequence[Sized], memory_gb: float) -> Non
     longest = max(map(len, rows))
     memory_bytes = int(memory_gb * 1e9)
     decoder.checkpointing = longest * bytes_per_token(decoder, longest) > memory_bytes
-    both = LANES * longest * bytes_per_token(decoder, longest) <= memory_bytes
-    decoder.lanes = LANES if both and _has_lanes(decoder) else 1
+    both = lanes.LANES * longest * bytes_per_token(decoder, longest) <= memory_bytes
+    decoder.lanes = lanes.LANES if both and lanes.allowed(decoder) else 1
     decoder.tokens_at_once = tokens_at_once(decoder, longest, memory_bytes // decoder.lanes)
-
-
-def _has_lanes(decoder: Decoder) -> bool:
-    """Whether the gradients of parts of a step can be taken side by side: of an adapter, on a CPU
-    with a thread for each, and without dropout, whose chance all threads would share."""
-    adapts = decoder.switch.active is not None and not decoder.switch.dropout
-    return adapts and decoder.device.type == "cpu" and torch.get_num_threads() >= LANES
 
 
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:

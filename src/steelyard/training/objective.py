@@ -17,7 +17,7 @@ from torch import Tensor
 
 from steelyard.models.attention import WholeRows, take
 from steelyard.models.decoder import Decoder
-from steelyard.training import batches
+from steelyard.training import batches, lanes
 from steelyard.training.batches import Encoded
 from steelyard.training.target_loss import target_loss
 
@@ -74,10 +74,13 @@ class Lesson(Generic[Row]):
 
 def mean_loss(objective: Objective[Row], decoder: Decoder, rows: Sequence[Row]) -> float:
     """The loss per counted thing, in nats, without gradients."""
-    micros = objective.micro_batches(rows, decoder.tokens_at_once)
-    with torch.inference_mode():
-        total = sum(float(objective.loss(decoder, micro)) for micro in micros)
-    return total / sum(map(objective.count, rows))
+
+    def summed(some: Sequence[Row]) -> float:
+        with torch.inference_mode():
+            micros = objective.micro_batches(some, decoder.tokens_at_once)
+            return sum(float(objective.loss(decoder, micro)) for micro in micros)
+
+    return sum(lanes.run(decoder, rows, summed)) / sum(map(objective.count, rows))
 
 
 class Examples:

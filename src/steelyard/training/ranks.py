@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from steelyard.training.lanes import part
 from steelyard.training.objective import Row
 from steelyard.training.sharding import held
 
@@ -64,7 +65,7 @@ class Ranks:
 
     def share(self, rows: Sequence[Row]) -> Sequence[Row]:
         """This process's rows of a step, about as long together as those of each other."""
-        return rows if self.size == 1 else sorted(rows, key=len)[self.rank :: self.size]
+        return part(rows, self.rank, self.size)
 
     def most(self, number: int) -> int:
         """The largest of the numbers that the processes have."""

@@ -1,23 +1,15 @@
-"""The gradient of one step, by one thread group or by two side by side.
-
-    rows ─┬─ lane 0: the shortest, the third … ─→ gradient ─┐
-          └─ lane 1: the second, the fourth … ──→ gradient ─┴─→ added up, in this order
-
-Threads that share a product wait for each other at each of them, a thousand times a step; lanes
-wait once. On two cores a step then takes 0.75 of the time, beside busy neighbours less
-(docs/performance.md). Each lane has its share of the threads, and of the memory.
-"""
+"""The gradient of one step, however its rows are split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from steelyard.models.decoder import Decoder
+from steelyard.training import lanes
 from steelyard.training.objective import Objective, Row
 from steelyard.training.ranks import ALONE, Ranks
 
@@ -31,8 +23,11 @@ def backward(
     change the gradient. Returns the summed loss of the share in nats.
     """
     count = sum(map(objective.count, rows))
-    if ranks.size == 1 and decoder.lanes > 1 and len(rows) > 1:
-        return _in_lanes(decoder, objective, rows, count)
+    if ranks.size == 1 and decoder.lanes > 1:
+        found = lanes.run(decoder, rows, partial(_lane, decoder, objective, count))
+        for _, gradient in found:
+            _accumulate(decoder, gradient)
+        return sum(loss for loss, _ in found)
     micros = list(objective.micro_batches(ranks.share(rows), decoder.tokens_at_once))
     blanks = ranks.most(len(micros)) - len(micros)  # all lend weights as often
     losses = []
@@ -45,22 +40,12 @@ def backward(
     return float(torch.stack(losses).sum()) if losses else 0.0  # the one wait for a GPU in a step
 
 
-def _in_lanes(
-    decoder: Decoder, objective: Objective[Row], rows: Sequence[Row], count: int
-) -> float:
-    """`backward` of adapters on a CPU, a part of the rows in each lane."""
-    parts = [Ranks(lane, decoder.lanes).share(rows) for lane in range(decoder.lanes)]
-    lane = partial(_lane, decoder, objective, count)
-    threads = torch.get_num_threads()
-    share = partial(torch.set_num_threads, max(1, threads // decoder.lanes))
-    try:
-        with ThreadPoolExecutor(decoder.lanes, initializer=share) as pool:
-            found = list(pool.map(lane, filter(None, parts)))
-    finally:
-        torch.set_num_threads(threads)  # a thread's own count, but for some libraries that have one
-    for _, gradient in found:
-        _accumulate(decoder, gradient)
-    return sum(loss for loss, _ in found)
+def halve(decoder: Decoder) -> None:
+    """Hold half as much at once."""
+    if decoder.lanes > 1:
+        decoder.lanes = 1
+    else:
+        decoder.tokens_at_once = max(1, decoder.tokens_at_once // 2)
 
 
 def _lane(
@@ -80,19 +65,11 @@ def _lane(
     return losses, total
 
 
-def _learning(decoder: Decoder) -> list[Tensor]:
-    return [p for p in decoder.model.parameters() if p.requires_grad]
-
-
 def _accumulate(decoder: Decoder, gradient: Sequence[Tensor | None]) -> None:
     for parameter, own in zip(_learning(decoder), gradient, strict=True):
         if own is not None:
             parameter.grad = own if parameter.grad is None else parameter.grad.add_(own)
 
 
-def halve(decoder: Decoder) -> None:
-    """Hold half as much at once."""
-    if decoder.lanes > 1:
-        decoder.lanes = 1
-    else:
-        decoder.tokens_at_once = max(1, decoder.tokens_at_once // 2)
+def _learning(decoder: Decoder) -> list[Tensor]:
+    return [p for p in decoder.model.parameters() if p.requires_grad]
