@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steelyard.models.hub import only_cached
 from steelyard.models.llama_server import llama_server
 from steelyard.models.loading import weights_folder
 from steelyard.models.places import locate
@@ -136,7 +137,11 @@ def _plain(folder: Path | str) -> Any:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", trust_remote_code=False, use_safetensors=True
+        folder,
+        dtype="auto",
+        trust_remote_code=False,
+        local_files_only=only_cached(str(folder)),
+        use_safetensors=True,
     )
     return model.eval()
 
