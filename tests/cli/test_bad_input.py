@@ -74,10 +74,15 @@ CASES: dict[str, tuple[Callable[[], object], str, list[str]]] = {
         "weigh tusk.toml",
         ["tusk.toml", "cannot be read (No such file", "Expected a task.toml", "Correct the path"],
     ),
-    "a folder for a task file": (
+    "a folder without a task file": (
         task(),
-        "weigh .",
-        ["the task file cannot be read", "Expected a task.toml"],
+        "weigh ..",
+        ["..: the task file cannot be read", "Expected a task.toml"],
+    ),
+    "the name of a task that nobody weighed": (
+        task(),
+        "publish small",
+        ["small: neither a file nor the name of a task", "(there is none)", "Expected a task.toml"],
     ),
     "missing data file in the task": (
         task(("rows.jsonl", "row.jsonl")),

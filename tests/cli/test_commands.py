@@ -151,6 +151,31 @@ def test_ask_answers_with_the_chosen_system(weighed, steelyard):
     assert ran.out == f"{train['target']}\n"
 
 
+def test_a_task_that_was_weighed_is_known_by_its_name_and_any_by_its_folder(
+    weighed, folder, steelyard, monkeypatch
+):
+    row = rows_of("text", 100)[0]
+    name = json.loads((folder / "out.json").read_text(encoding="utf-8"))["task"]
+    shutil.rmtree(folder / ".steelyard")  # that of a copy: the file it was weighed from is another
+    assert steelyard(*WEIGH).code == 0
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    home = ("--home", str(folder / ".steelyard"))
+    for told in (name, str(folder)):
+        ran = steelyard("ask", told, row["text"], *home)
+        assert (ran.code, ran.out, ran.err) == (0, f"{row['target']}\n", "")
+    unknown = steelyard("ask", "nobody", "x", *home)
+    assert unknown.code == 2
+    assert unknown.err.startswith("error: nobody: neither a file nor the name of a task")
+    assert f"(there are {name})" in unknown.err
+    nowhere = steelyard("ask", name, "x")
+    assert nowhere.code == 2
+    assert "weighed in .steelyard (there is none)" in nowhere.err
+    (folder / "task.toml").unlink()
+    assert "(there is none)" in steelyard("ask", name, "x", *home).err
+
+
 def test_ask_json_is_the_answer_with_its_usage_and_recipe(weighed, folder, steelyard):
     ran = steelyard("ask", "task.toml", "baker Rome", "--json", "-")
     body = json.loads(ran.out)

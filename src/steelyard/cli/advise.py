@@ -59,7 +59,7 @@ def command(
         write_json(json, found)
         return
     paths, facts = _read(words or [])
-    task = open_task(paths[0], target) if paths else None
+    task = open_task(paths[0], target, home) if paths else None
     if measure and task is None:
         raise InputError("--measure: expected a task, which names the model and the rows to ask")
     if not words:

@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Answer with the system that the task's verdict chose."""
     check_writable(json)
-    task = open_task(path, target)
+    task = open_task(path, target, home)
     if time is not None:
         time = as_time(time)
     if text == "-":

@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Say what is wrong with the data before anything is measured."""
     check_writable(json)
-    task = open_task(path, target)
+    task = open_task(path, target, home)
     asking = ", and asking the chosen system with words exchanged" if chosen else ""
     with working(f"going through the rows{asking}"):
         audit = check(task, chosen=chosen, fix=fix, home=home)

@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Write trained weights for other tools, and check them there."""
     check_writable(json)
-    task = open_task(path, target)
+    task = open_task(path, target, home)
     told = "writing the weights, and asking both the same"
     with open_home(home, create=False) as opened, working(told):
         exported = export(task, opened, format=format, to=to, recipe=recipe)

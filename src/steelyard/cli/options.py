@@ -11,11 +11,16 @@ import typer
 
 from steelyard.core import Json, Task
 from steelyard.errors import InputError, unknown
-from steelyard.lifecycle import DEFAULT_HOME, json_text
+from steelyard.lifecycle import DEFAULT_HOME, json_text, weighed_tasks
 from steelyard.tasks import READERS, load_data_file, load_task
 
 TaskPath = Annotated[
-    Path, typer.Argument(metavar="TASK", help="A task.toml, or one data file (then see --target).")
+    Path,
+    typer.Argument(
+        metavar="TASK",
+        help="A task.toml, its folder, one data file (then see --target), or the name of a task "
+        "that was weighed in this home.",
+    ),
 ]
 HomePath = Annotated[
     Path, typer.Option("--home", help="Where results are kept.", show_default=True)
@@ -29,6 +34,7 @@ TargetColumn = Annotated[
     typer.Option("--target", metavar="COLUMN", help="With a data file: what to predict."),
 ]
 HOME = DEFAULT_HOME
+TASK_FILE = "task.toml"
 
 
 def is_data_file(path: Path) -> bool:
@@ -36,13 +42,18 @@ def is_data_file(path: Path) -> bool:
     return path.suffix.lower() in READERS
 
 
-def open_task(path: Path, target: str | None) -> Task:
+def open_task(path: Path, target: str | None, home: Path) -> Task:
     """Load a task file, or infer one from a data file, which says on standard error what it
-    inferred.
+    inferred. A folder stands for its task.toml, and a name for the task file that was weighed last
+    under it in this home.
 
     Raises:
         InputError: neither can be read.
     """
+    if path.is_dir() and (path / TASK_FILE).is_file():
+        path /= TASK_FILE
+    elif not path.exists() and path.name == str(path) and not path.suffix:
+        path = _weighed(path.name, home)
     if is_data_file(path):
         task = load_data_file(path, target=target)
         for note in task.notes:
@@ -56,6 +67,17 @@ def open_task(path: Path, target: str | None) -> Task:
     if target is not None:
         raise InputError(f"--target {target}: {path} is a task file, which names its own target")
     return load_task(path)
+
+
+def _weighed(name: str, home: Path) -> Path:
+    tasks = weighed_tasks(home)
+    if name in tasks:
+        return tasks[name]
+    there = f"there are {', '.join(tasks)}" if tasks else "there is none"
+    raise InputError(
+        f"{name}: neither a file nor the name of a task that was weighed in {home} ({there}). "
+        "Expected a task.toml, its folder, a data file or such a name; correct it"
+    )
 
 
 def check_writable(path: str | None) -> None:

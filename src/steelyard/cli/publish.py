@@ -56,7 +56,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
 ) -> None:
     """Keep the chosen system under a name, if it answers as measured."""
     check_writable(json)
-    task = open_task(path, target)
+    task = open_task(path, target, home)
     alias: Alias = "challenger" if challenger else "champion"
     console = open_console(json)
     with working("asking rows of dev once more, through what will serve them"):

@@ -52,7 +52,7 @@ def command(
             console.print(Text("Nothing is due."))
         write_json(json, {"refreshed": [{"name": one.name, **one.body} for one in done]})
         return
-    task = open_task(path, target)
+    task = open_task(path, target, home)
     with watch() as listen:
         one = refresh(task, home=home, name=name, listen=listen)
     _print(console, one)

@@ -55,7 +55,7 @@ def command(  # noqa: PLR0913, PLR0917  its options are the command line
 ) -> None:
     """Build recipes, measure them on the same rows, say which to use."""
     check_writable(json)
-    task = open_task(path, target)
+    task = open_task(path, target, home)
     names = [name.strip() for name in recipes.split(",") if name.strip()] if recipes else None
     with watch() as listen:
         verdict = weigh(

@@ -1,7 +1,7 @@
 """The verbs, over the store."""
 
 from steelyard.lifecycle.advising import advise
-from steelyard.lifecycle.asking import chosen_system, newest_verdict
+from steelyard.lifecycle.asking import chosen_system, newest_verdict, weighed_tasks
 from steelyard.lifecycle.checking import Audit, check
 from steelyard.lifecycle.due import refresh_due
 from steelyard.lifecycle.exporting import Exported, export
@@ -53,5 +53,6 @@ __all__ = [
     "status",
     "unlearn",
     "weigh",
+    "weighed_tasks",
     "write_report",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from steelyard.core import Json, Recipe, System, Task
-from steelyard.errors import InputError
-from steelyard.lifecycle.home import Home
+from steelyard.errors import HomeError, InputError
+from steelyard.lifecycle.home import Home, open_home
 from steelyard.lifecycle.looking import open_lookup
 from steelyard.measure.grading import Grader
 from steelyard.recipes import Lookup, Workshop, build, select, stored_recipe
@@ -85,6 +86,18 @@ def _kept(task: Task, verdict: Json, name: str) -> Recipe | None:
         return None
     recipe = stored_recipe(texts[name])
     return recipe if any(model.name == recipe.model for model in task.models) else None
+
+
+def weighed_tasks(home: Path) -> dict[str, Path]:
+    """The names of the tasks that were weighed in a home, with the file of each, where it still
+    is."""
+    try:
+        with open_home(home, create=False, lock=None) as opened:
+            verdicts = opened.database.verdicts()
+    except HomeError:
+        return {}
+    paths = {v["task_name"]: Path(v["task_path"]) for v in reversed(verdicts) if v["task_path"]}
+    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def newest_verdict(home: Home, task: Task) -> Json:

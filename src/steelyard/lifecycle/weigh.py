@@ -115,7 +115,7 @@ def weigh(  # noqa: PLR0913  each is an option of the verb
         run = _Run(trials, amounts, families, exhaustive or sweep is not None, built_on)
         verdict = run.weigh(chosen)
         key = digest([task.hash, *seeds, sorted(r.key + r.name for r in chosen)])
-        opened.database.add_verdict(key, verdict.to_json())
+        opened.database.add_verdict(key, verdict.to_json(), task.path)
     return verdict
 
 

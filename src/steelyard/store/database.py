@@ -132,29 +132,34 @@ class Database:
         with self.engine.begin() as connection:
             connection.execute(text("DELETE FROM build WHERE key = :key"), {"key": key})
 
-    def add_verdict(self, run_key: str, body: Json) -> None:
-        """Keep a verdict; a run of the same key replaces its own earlier one."""
+    def add_verdict(self, run_key: str, body: Json, task_path: Path | None = None) -> None:
+        """Keep a verdict, and where its task file was; a run of the same key replaces its own
+        earlier one."""
         row = {
             "name": body["task"],
             "hash": body["task_hash"],
             "run": run_key,
             "body": json.dumps(body, ensure_ascii=False),
+            "path": "" if task_path is None else str(task_path.resolve()),
             "now": utc_now(),
         }
         with self.engine.begin() as connection:
             connection.execute(text("DELETE FROM verdict WHERE run_key = :run"), row)
             connection.execute(
                 text(
-                    "INSERT INTO verdict (task_name, task_hash, run_key, body, created_at) "
-                    "VALUES (:name, :hash, :run, :body, :now)"
+                    "INSERT INTO verdict "
+                    "(task_name, task_hash, run_key, body, created_at, task_path) "
+                    "VALUES (:name, :hash, :run, :body, :now, :path)"
                 ),
                 row,
             )
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """All verdicts, newest first: id, task_name, task_hash, created_at and body."""
+        """All verdicts, newest first: id, task_name, task_hash, created_at, task_path (empty where
+        it is not known) and body."""
         query = text(
-            "SELECT id, task_name, task_hash, created_at, body FROM verdict ORDER BY id DESC"
+            "SELECT id, task_name, task_hash, created_at, task_path, body FROM verdict "
+            "ORDER BY id DESC"
         )
         with self.engine.connect() as connection:
             found = connection.execute(query).mappings().all()

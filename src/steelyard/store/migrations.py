@@ -167,6 +167,7 @@ CREATE TABLE vector_store_file (
     UNIQUE (store, file)
 )""",
     ),
+    statements("ALTER TABLE verdict ADD COLUMN task_path TEXT NOT NULL DEFAULT ''"),
 )
 
 # Of the file of requests and feedback (store/traffic.py).
