@@ -127,6 +127,12 @@ def test_a_step_has_two_lanes_where_each_can_hold_the_longest_row(
     fit_memory(slim, rows, 1.0)
     assert slim.lanes == 1
     slim.switch.dropout = 0.0
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.distributed, "is_initialized", lambda: True)
+        fit_memory(slim, rows, 1.0)
+        assert slim.lanes == 1
+    fit_memory(slim, rows, 1.0)
+    assert slim.lanes == 2
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     fit_memory(slim, rows, 1.0)
     assert slim.lanes == 1

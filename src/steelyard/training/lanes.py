@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 
 from steelyard.models.decoder import Decoder
 
@@ -49,7 +50,10 @@ def run(
 
 
 def allowed(decoder: Decoder) -> bool:
-    """Whether gradients of parts of a step can be taken side by side: of an adapter, on a CPU with
-    a thread for each lane, and without dropout, whose chance all threads would share."""
+    """Whether parts of a step can run side by side: of an adapter, on a CPU with a thread for each
+    lane, without dropout, whose chance all threads would share, and in a process that trains alone:
+    those that lend each other weights must ask for them in the same order."""
     adapts = decoder.switch.active is not None and not decoder.switch.dropout
-    return adapts and decoder.device.type == "cpu" and torch.get_num_threads() >= LANES
+    alone = not (dist.is_available() and dist.is_initialized())
+    threads = torch.get_num_threads() >= LANES
+    return adapts and alone and threads and decoder.device.type == "cpu"
